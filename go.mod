@@ -1,0 +1,3 @@
+module github.com/skytools/skyd
+
+go 1.26
