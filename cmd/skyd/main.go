@@ -1,0 +1,233 @@
+// Command skyd installs, runs and looks after PgQ queues, cascades, Londiste replication and WAL archives.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// nouns lists the constructors of all top-level commands: one line per noun.
+func nouns() []func(*app) *cobra.Command {
+	return []func(*app) *cobra.Command{
+		newVersionCommand,
+	}
+}
+
+func main() {
+	ctx, stop := signalContext()
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// app is what every command shares: the streams and the global flags. A command reads the flags only inside its
+// RunE, after parsing.
+type app struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+
+	configFile string
+	dsns       []string // --db, repeatable for the commands that take several
+	output     string
+	noColor    bool
+	quiet      bool
+	verbose    bool
+	timeout    time.Duration
+	logFormat  string
+
+	running bool // a RunE has been entered: what fails before that is a usage error
+}
+
+// run is the whole program as a function: it parses args, runs one command and returns the exit code.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	a := &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	root := newRoot(a)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if !a.running {
+		err = usageError("%w", err)
+	}
+	if cause := new(signalError); errors.As(context.Cause(ctx), &cause) {
+		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	return a.fail(err, wantsJSON(a.output, args))
+}
+
+// newRoot builds the command tree.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "skyd",
+		Short:         "queues, cascades, replication and WAL archives for PostgreSQL",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Version:       buildVersion(),
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	f := root.PersistentFlags()
+	f.StringVar(&a.configFile, "config", "", "configuration `FILE`")
+	f.StringArrayVar(&a.dsns, "db", nil, "database: a `DSN`, or with --config the name of a configured database")
+	f.StringVarP(&a.output, "output", "o", "table", "format of the result: table, json or yaml")
+	f.BoolVar(&a.noColor, "no-color", false, "no colours (also NO_COLOR, and when the output is no terminal)")
+	f.BoolVarP(&a.quiet, "quiet", "q", false, "results and errors only")
+	f.BoolVarP(&a.verbose, "verbose", "v", false, "tell more on stderr")
+	f.DurationVar(&a.timeout, "timeout", 30*time.Second, "give up after this time (one-shot commands; 0 = never)")
+	f.StringVar(&a.logFormat, "log-format", "text", "format of the log: text or json")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.checkGlobals() }
+	for _, build := range nouns() {
+		root.AddCommand(build(a))
+	}
+	a.prepare(root)
+	return root
+}
+
+// prepare gives every command the house rules: nouns without a verb are usage errors, and a RunE notes that it began.
+func (a *app) prepare(parent *cobra.Command) {
+	for _, cmd := range parent.Commands() {
+		if cmd.HasSubCommands() && !cmd.Runnable() {
+			cmd.Args = cobra.ArbitraryArgs
+			cmd.RunE = needVerb
+		} else if inner := cmd.RunE; inner != nil {
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				a.running = true
+				return inner(cmd, args)
+			}
+		}
+		a.prepare(cmd)
+	}
+}
+
+// needVerb refuses a noun that stands alone or is followed by an unknown verb.
+func needVerb(cmd *cobra.Command, args []string) error {
+	var verbs []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			verbs = append(verbs, c.Name())
+		}
+	}
+	if len(args) > 0 {
+		return fmt.Errorf("unknown command %q for %q; it has: %s", args[0], cmd.CommandPath(), strings.Join(verbs, ", "))
+	}
+	return fmt.Errorf("%s needs one of: %s", cmd.CommandPath(), strings.Join(verbs, ", "))
+}
+
+// checkGlobals validates the global flags that have a closed set of values.
+func (a *app) checkGlobals() error {
+	switch a.output {
+	case "table", "json", "yaml":
+	default:
+		return fmt.Errorf("--output must be table, json or yaml (got %q)", a.output)
+	}
+	if a.logFormat != "text" && a.logFormat != "json" {
+		return fmt.Errorf("--log-format must be text or json (got %q)", a.logFormat)
+	}
+	if a.timeout < 0 {
+		return fmt.Errorf("--timeout must not be negative (got %s)", a.timeout)
+	}
+	return nil
+}
+
+// withTimeout applies --timeout to a one-shot command.
+func (a *app) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
+	if a.timeout == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, a.timeout)
+}
+
+// oneDSN returns the single --db of a command that works on one database.
+func (a *app) oneDSN() (string, error) {
+	switch len(a.dsns) {
+	case 0:
+		return "", usageError("which database? give --db DSN, for example --db postgres://user@host/name")
+	case 1:
+		return a.dsns[0], nil
+	default:
+		return "", usageError("--db given %d times; this command works on one database", len(a.dsns))
+	}
+}
+
+// signalError is the cause of a context cancelled by a signal.
+type signalError struct{ sig syscall.Signal }
+
+// Error implements error.
+func (e *signalError) Error() string { return "interrupted by signal " + e.sig.String() }
+
+// signalContext is cancelled by the first SIGINT or SIGTERM; the second one ends the process at once.
+func signalContext() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	ch := make(chan os.Signal, 2)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		for first := true; ; first = false {
+			sig, ok := (<-ch).(syscall.Signal)
+			if !ok {
+				return
+			}
+			if !first {
+				os.Exit(exitSignal + int(sig))
+			}
+			cancel(&signalError{sig: sig})
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(ch)
+		close(ch)
+		cancel(nil)
+	}
+}
+
+// buildVersion is the version of this binary: a module version, or a revision of the source tree.
+func buildVersion() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" {
+		return "unknown"
+	}
+	return info.Main.Version
+}
+
+// versionInfo is the result of skyd version.
+type versionInfo struct {
+	Version  string `json:"version"`
+	Revision string `json:"revision,omitempty"`
+	Go       string `json:"go"`
+}
+
+// newVersionCommand builds skyd version.
+func newVersionCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "print the version of skyd",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := versionInfo{Version: buildVersion()}
+			if info, ok := debug.ReadBuildInfo(); ok {
+				v.Go = info.GoVersion
+				for _, s := range info.Settings {
+					if s.Key == "vcs.revision" {
+						v.Revision = s.Value
+					}
+				}
+			}
+			return a.show(v, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "skyd %s (%s)\n", v.Version, v.Go)
+				return err
+			})
+		},
+	}
+}
