@@ -1,0 +1,255 @@
+package pgq
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Errors of the contract. They are matched with errors.Is; the server's own
+// error stays reachable with errors.As(err, *pgconn.PgError).
+var (
+	// ErrNotInstalled: the database has no schema pgq, or not the function called.
+	ErrNotInstalled = errors.New("pgq is not installed in this database")
+	// ErrQueueNotFound: no queue of this name.
+	ErrQueueNotFound = errors.New("queue not found")
+	// ErrQueueDisabled: the queue is closed for writing (queue_disable_insert).
+	ErrQueueDisabled = errors.New("queue is closed for writing")
+	// ErrQueueInUse: the queue has consumers and cannot be dropped without force.
+	ErrQueueInUse = errors.New("queue has consumers")
+	// ErrTxLimit: the transaction already inserted queue_per_tx_limit events.
+	ErrTxLimit = errors.New("limit of events per transaction reached")
+	// ErrTickerPaused: the queue's ticker is paused.
+	ErrTickerPaused = errors.New("ticker is paused for this queue")
+	// ErrTickerExternal: ticks of this queue come from outside.
+	ErrTickerExternal = errors.New("queue has an external ticker")
+	// ErrTickerRefused: an external tick for a queue that is missing, paused,
+	// or not set to external ticks.
+	ErrTickerRefused = errors.New("queue takes no external ticks")
+	// ErrTickNotFound: the tick a consumer was to be moved to does not exist.
+	ErrTickNotFound = errors.New("tick not found")
+	// ErrPositionLost: the tick a consumer stands at does not exist any more.
+	ErrPositionLost = errors.New("position of the consumer is lost")
+	// ErrFutureTick: the newest tick lies in the future of this cluster's
+	// transaction ids, as after a logical restore into a younger cluster.
+	ErrFutureTick = errors.New("ticks are ahead of this server's transaction ids")
+	// ErrNotSubscribed: the consumer is not registered on the queue, or the
+	// queue does not exist.
+	ErrNotSubscribed = errors.New("consumer is not registered on the queue")
+	// ErrBatchGone: the batch is not open any more: finished by another
+	// session, or its consumer was moved or unregistered.
+	ErrBatchGone = errors.New("batch is not open any more")
+	// ErrEventNotFound: the event is not in the batch (the C extension says so
+	// for a batch that is gone, too).
+	ErrEventNotFound = errors.New("event not found in batch")
+	// ErrBadParameter: not a parameter of a queue, or a null where a name is needed.
+	ErrBadParameter = errors.New("bad parameter")
+	// ErrHandlerPanic: a handler panicked; the text holds the value and the stack.
+	ErrHandlerPanic = errors.New("handler panicked")
+	// ErrNotOwnTransaction: the call needs a transaction of its own and was
+	// given one that has already written something.
+	ErrNotOwnTransaction = errors.New("call needs a transaction of its own")
+	// ErrIsolation: the call needs isolation level read committed.
+	ErrIsolation = errors.New("call needs isolation level read committed")
+)
+
+// messages maps texts of raise exception (in lower case) to sentinels. Both SQL
+// installs use plain exceptions (P0001, and XX000 from C code), so the text is
+// all there is. Order matters: the first match wins.
+var messages = []struct {
+	text string
+	kind error
+}{
+	{"queue not found or ticker disabled", ErrTickerRefused},
+	{"no such queue", ErrQueueNotFound},
+	{"no such event queue", ErrQueueNotFound},
+	{"event queue not found", ErrQueueNotFound},
+	{"event queue not created", ErrQueueNotFound},
+	{"queue not found", ErrQueueNotFound},
+	{"not subscriber to queue", ErrNotSubscribed},
+	{"consumer not registered", ErrNotSubscribed},
+	{"batch not found", ErrBatchGone},
+	{"event not found", ErrEventNotFound},
+	{"cannot drop queue, consumers", ErrQueueInUse},
+	{"tick not found", ErrTickNotFound},
+	{"does not see tick", ErrPositionLost},
+	{"ticker has been paused", ErrTickerPaused},
+	{"external tick source", ErrTickerExternal},
+	{"insert into queue disallowed", ErrQueueDisabled},
+	{"writing to queue disabled", ErrQueueDisabled},
+	{"events from one tx", ErrTxLimit},
+	{"invalid pgq state", ErrFutureTick},
+	{"cannot change parameter", ErrBadParameter},
+	{"invalid null value", ErrBadParameter},
+	{"queue name must not be null", ErrBadParameter},
+}
+
+// kindError gives a server error its sentinel without changing its text.
+type kindError struct {
+	kind  error
+	cause error
+}
+
+func (e *kindError) Error() string   { return e.cause.Error() }
+func (e *kindError) Unwrap() []error { return []error{e.kind, e.cause} }
+
+// classify attaches the sentinel that belongs to a server error. Errors it
+// does not know, and nil, come back as they are.
+func classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	var pe *pgconn.PgError
+	if !errors.As(err, &pe) {
+		return err
+	}
+	if kind := kindOf(pe); kind != nil && !errors.Is(err, kind) {
+		return &kindError{kind: kind, cause: err}
+	}
+	return err
+}
+
+func kindOf(pe *pgconn.PgError) error {
+	switch pe.Code {
+	case "3F000": // invalid_schema_name
+		return ErrNotInstalled
+	case "42883", "42P01": // undefined_function, undefined_table
+		if strings.Contains(pe.Message, "pgq.") {
+			return ErrNotInstalled
+		}
+		return nil
+	case "42501": // insufficient_privilege: the text names objects, not states
+		return nil
+	}
+	switch class(pe.Code) {
+	case "08", "40", "53", "57", "58":
+		return nil
+	}
+	text := strings.ToLower(pe.Message)
+	// "batch_retry: batch 7 not found", "finish_batch: batch 7 not found"
+	if strings.Contains(text, "batch ") && strings.HasSuffix(text, " not found") {
+		return ErrBatchGone
+	}
+	for _, m := range messages {
+		if strings.Contains(text, m.text) {
+			return m.kind
+		}
+	}
+	return nil
+}
+
+func class(code string) string {
+	if len(code) < 2 {
+		return ""
+	}
+	return code[:2]
+}
+
+// SQLState returns the server's error code, or "" when the error did not come
+// from the server.
+func SQLState(err error) string {
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) {
+		return pe.Code
+	}
+	return ""
+}
+
+// ConnectionLost tells whether the connection is of no more use and a new one
+// should be made, with the host name resolved anew: it broke, could not be
+// made, the server is going down or coming up, or it has become read-only
+// under us (a role flip).
+func ConnectionLost(err error) bool {
+	if err == nil {
+		return false
+	}
+	if code := SQLState(err); code != "" {
+		switch code {
+		case "57P01", "57P02", "57P03", "57P05", "25P03", "25006":
+			// admin_shutdown, crash_shutdown, cannot_connect_now,
+			// idle_session_timeout, idle_in_transaction_session_timeout,
+			// read_only_sql_transaction
+			return true
+		}
+		return class(code) == "08"
+	}
+	var (
+		ce *pgconn.ConnectError
+		ne net.Error
+	)
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return false
+	case errors.As(err, &ce), errors.As(err, &ne):
+		return true
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return true
+	}
+	// pgx has no sentinel for a connection that was closed earlier.
+	text := err.Error()
+	return strings.Contains(text, "conn closed") || strings.Contains(text, "closed connection")
+}
+
+// ReadOnly tells whether the server refused a write because it is read-only:
+// a standby, or a primary that was demoted.
+func ReadOnly(err error) bool { return SQLState(err) == "25006" }
+
+// Retryable tells whether the same call may succeed later without anybody
+// changing anything: lost connections, serialization failures, deadlocks, lock
+// and statement timeouts, and a server short of resources. A call that broke
+// at commit may have taken effect; retry only what is idempotent or finishes a
+// batch. It is false for cancelled contexts, and never true together with
+// Permanent.
+func Retryable(err error) bool {
+	if err == nil || Permanent(err) {
+		return false
+	}
+	if ConnectionLost(err) || pgconn.Timeout(err) || pgconn.SafeToRetry(err) {
+		return !errors.Is(err, context.Canceled)
+	}
+	code := SQLState(err)
+	switch code {
+	case "55P03", "57014", "55006": // lock_not_available, query_canceled, object_in_use
+		return true
+	}
+	switch class(code) {
+	case "40", "53", "58":
+		return true
+	}
+	return false
+}
+
+// permanent lists the sentinels no retry cures.
+var permanent = []error{
+	ErrNotInstalled, ErrQueueNotFound, ErrNotSubscribed, ErrPositionLost, ErrFutureTick,
+	ErrTickNotFound, ErrBadParameter, ErrNotOwnTransaction, ErrIsolation,
+}
+
+// Permanent tells whether somebody has to change something before the call can
+// succeed: a bad DSN, refused credentials, a missing database, schema, queue,
+// registration or permission.
+func Permanent(err error) bool {
+	if err == nil {
+		return false
+	}
+	for _, p := range permanent {
+		if errors.Is(err, p) {
+			return true
+		}
+	}
+	var pc *pgconn.ParseConfigError
+	var de *dsnError
+	if errors.As(err, &pc) || errors.As(err, &de) {
+		return true
+	}
+	switch code := SQLState(err); code {
+	case "3D000", "42501", "42883", "42P01", "42703", "42601":
+		return true
+	default:
+		return class(code) == "28"
+	}
+}
