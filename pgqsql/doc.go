@@ -1,0 +1,40 @@
+// Package pgqsql holds the SQL of skyd's schemas and puts it into a database.
+//
+// # The tree
+//
+// sql/<schema>/install.txt lists the files of one schema in execution order; a line starting with '#' is a heading of
+// the generated documentation. There are two kinds of SQL:
+//
+//	shape  tables.sql            the schema as a fresh install has it; run once, when the schema is not installed yet
+//	       upgrade/NNNN_x.sql    forward-only changes of an older shape; run once each, in order. A fresh install
+//	                             records them as done without running them, because tables.sql has that shape already
+//	code   everything else       functions, triggers, grants; re-applied whole when the content changed or when the
+//	                             function in the catalog is no longer the one that was installed
+//
+// One file functions/<name>.sql holds one function name with all its overloads; [Inspect] relies on it when it says
+// which file a changed function belongs to. grants.sql is run whenever any other file of its schema was.
+//
+// # What the installer guarantees
+//
+// [Install] is one transaction under a transaction-level advisory lock: after an error, a crash or a lost connection
+// the database is as it was. A second run finds nothing to do, writes nothing and says so. Schema skyd records each
+// file with the hash of what was sent to the server, and each function with a fingerprint of what the catalog made of
+// it. Server errors are reported as file:line:column ([FileError]).
+//
+// A schema has one of five owners:
+//
+//	missing    not there, or empty: will be installed
+//	skyd       installed by us: kept up to date
+//	extension  belongs to an extension, for PgQ the original one in C: used as it is, never touched
+//	original   a plain-SQL install of the original PgQ: refused (moving it over in place is not built yet)
+//	foreign    anything else of that name: refused
+//
+// Records whose schema was dropped are leftovers: the schema counts as missing and is installed afresh. A database
+// that has upgrade scripts this program does not know was installed by a newer skyd and is refused as well.
+//
+// [Bundle] gives the same as one script for psql; it leaves the same records.
+//
+// # What it does not do
+//
+// It knows nothing about queues, it never drops anything, and it does not compare tables with their definition.
+package pgqsql

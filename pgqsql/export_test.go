@@ -1,0 +1,54 @@
+package pgqsql
+
+import (
+	"context"
+	"io/fs"
+)
+
+// What the external tests need of a tree of their own.
+
+// Spec is schemaSpec.
+type Spec struct {
+	Name  string
+	Roles []string
+	Needs []string
+}
+
+// Tree is a parsed tree.
+type Tree struct{ sources []source }
+
+// LoadTree parses a tree; the ledger is the real one.
+func LoadTree(fsys fs.FS, specs ...Spec) (Tree, error) {
+	sub, err := fs.Sub(tree, "sql")
+	if err != nil {
+		return Tree{}, err
+	}
+	sources, err := loadTree(sub, []schemaSpec{{name: ledger}})
+	if err != nil {
+		return Tree{}, err
+	}
+	for _, s := range specs {
+		src, err := loadTree(fsys, []schemaSpec{{name: s.Name, roles: s.Roles, needs: s.Needs}})
+		if err != nil {
+			return Tree{}, err
+		}
+		sources = append(sources, src...)
+	}
+	return Tree{sources}, nil
+}
+
+// Shipped is the embedded tree.
+func Shipped() (Tree, error) {
+	sources, err := shipped()
+	return Tree{sources}, err
+}
+
+// Install is Install of this tree.
+func (t Tree) Install(ctx context.Context, db Beginner, o Options) (Report, error) {
+	return install(ctx, db, t.sources, o)
+}
+
+// Inspect is Inspect against this tree.
+func (t Tree) Inspect(ctx context.Context, db Beginner) (Report, error) {
+	return inspect(ctx, db, t.sources)
+}
