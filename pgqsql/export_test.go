@@ -52,3 +52,8 @@ func (t Tree) Install(ctx context.Context, db Beginner, o Options) (Report, erro
 func (t Tree) Inspect(ctx context.Context, db Beginner) (Report, error) {
 	return inspect(ctx, db, t.sources)
 }
+
+// Bundle is Bundle of this tree.
+func (t Tree) Bundle(schemas ...string) (string, error) {
+	return bundle(t.sources, schemas)
+}

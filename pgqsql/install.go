@@ -356,6 +356,10 @@ const (
 	forgetFilesSQL     = `delete from skyd.schema_file where schema_name = $1::text`
 	forgetFunctionsSQL = `delete from skyd.schema_function where schema_name = $1::text`
 
+	recordOnceSQL = `insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ($1::text, $2::text, $3::text, $4::text)
+on conflict (schema_name, path) do nothing`
+
 	recordFileSQL = `insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
 values ($1::text, $2::text, $3::text, $4::text)
 on conflict (schema_name, path) do update

@@ -175,3 +175,11 @@ func TestInstall_ErrorsNameFileLineColumn(t *testing.T) {
 		})
 	}
 }
+
+// withUpgrade is demo with a new column and table, for fresh installs and as an upgrade script.
+var withUpgrade = map[string]string{
+	"demo/install.txt": "# Base\nschema.sql\ntables.sql\nupgrade/0001_label.sql\n# Functions\nfunctions/one.sql\nfunctions/two.sql\ngrants.sql\n",
+	"demo/tables.sql":  "create table demo.item (id int4 primary key, label text);\ncreate table demo.upgrades (at timestamptz);\n",
+	"demo/upgrade/0001_label.sql": "alter table demo.item add column label text;\ncreate table demo.upgrades (at timestamptz);\n" +
+		"insert into demo.upgrades values (pg_catalog.now());\n",
+}
