@@ -87,7 +87,7 @@ func exitCode(err error) int {
 		return exitSignal + int(sig.sig)
 	case errors.As(err, &command):
 		return command.code
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), sqlState(err) == "57014":
 		return exitTimeout
 	case connectState(sqlState(err)), errors.As(err, &dial), errors.As(err, &dns):
 		return exitConnect
@@ -139,12 +139,24 @@ func (a *app) fail(err error, asJSON bool) int {
 			return code
 		}
 	}
-	line := strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+	line := oneLine(err.Error())
 	if hint != "" {
 		line += " (" + hint + ")"
 	}
 	fmt.Fprintln(a.stderr, "skyd: "+line)
 	return code
+}
+
+// oneLine joins the lines of an error text.
+func oneLine(text string) string {
+	var parts []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			parts = append(parts, line)
+		}
+	}
+	joined := strings.Join(parts, "; ")
+	return strings.ReplaceAll(joined, ":; ", ": ")
 }
 
 // wantsJSON reports whether errors are to be printed as JSON; it also looks at the raw arguments, because a usage

@@ -19,6 +19,7 @@ import (
 // nouns lists the constructors of all top-level commands: one line per noun.
 func nouns() []func(*app) *cobra.Command {
 	return []func(*app) *cobra.Command{
+		newSchemaCommand,
 		newVersionCommand,
 	}
 }
