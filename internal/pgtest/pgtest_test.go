@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/skytools/skyd/pgqsql"
 	"go.uber.org/goleak"
 )
 
@@ -305,6 +306,19 @@ func TestCutTag(t *testing.T) {
 		repository, tag, _ := cutTag(image)
 		if got := repository + " " + tag; got != want {
 			t.Errorf("cutTag(%s) = %q, want %q", image, got, want)
+		}
+	}
+}
+
+func TestDB_HasSkydsSQL(t *testing.T) {
+	t.Parallel()
+	report, err := pgqsql.Inspect(t.Context(), DB(t).Conn(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range report.Schemas {
+		if s.Owner != "skyd" {
+			t.Errorf("schema %s belongs to %s, want skyd", s.Name, s.Owner)
 		}
 	}
 }
