@@ -1,0 +1,87 @@
+create or replace function pgq.maint_rotate_tables_step1(i_queue_name text)
+returns integer as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq.maint_rotate_tables_step1(1)
+    --
+    --     First half of a rotation: truncates the oldest data table and makes
+    --     it current. Skipped while a consumer may still need events from
+    --     before the last rotation, and without waiting when anybody holds a
+    --     lock on the table. Old ticks go with it, so ticks stay for at least
+    --     one rotation period.
+    --
+    --     The queue row is locked before the positions are read: a consumer
+    --     that registers meanwhile waits, one that registered is seen.
+    --
+    -- Parameters:
+    --     i_queue_name - queue name
+    --
+    -- Returns:
+    --     0
+    --
+    -- Raises:
+    --     queue not found; the tick of the slowest consumer is gone
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     read     - pgq.subscription, pgq.tick
+    --     update   - pgq.queue
+    --     delete   - pgq.tick
+    --     truncate - next data table of the queue
+    --
+    -- Locks:
+    --     the queue row; access exclusive on the table truncated, without
+    --     waiting
+    -- ----------------------------------------------------------------
+declare
+    v_queue pgq.queue%rowtype;
+    v_tick  bigint;
+    v_xmin  bigint;
+    v_next  integer;
+begin
+    select q.* into v_queue from pgq.queue q where q.queue_name = i_queue_name for no key update;
+    if not found then
+        raise exception 'queue not found: %', coalesce(i_queue_name, '<null>')
+            using errcode = 'undefined_object';
+    end if;
+    if v_queue.queue_switch_step2 is null
+       or now() <= v_queue.queue_switch_time + v_queue.queue_rotation_period then
+        return 0;
+    end if;
+
+    select min(s.sub_last_tick) into v_tick from pgq.subscription s where s.sub_queue = v_queue.queue_id;
+    if v_tick is not null then
+        select txid_snapshot_xmin(t.tick_snapshot) into v_xmin
+          from pgq.tick t
+         where t.tick_queue = v_queue.queue_id and t.tick_id = v_tick;
+        if not found then
+            raise exception 'position of a consumer of queue % is gone: tick %', i_queue_name, v_tick
+                using errcode = 'object_not_in_prerequisite_state';
+        end if;
+        if v_xmin <= v_queue.queue_switch_step2 then
+            return 0;
+        end if;
+    end if;
+
+    v_next := (v_queue.queue_cur_table + 1) % v_queue.queue_ntables;
+    begin
+        execute format('lock table pgq.event_%s_%s in access exclusive mode nowait', v_queue.queue_id, v_next);
+    exception
+        when lock_not_available then
+            return 0;
+    end;
+    execute format('truncate pgq.event_%s_%s', v_queue.queue_id, v_next);
+
+    update pgq.queue q
+       set queue_cur_table = v_next,
+           queue_switch_time = now(),
+           queue_switch_step1 = txid_current(),
+           queue_switch_step2 = null
+     where q.queue_id = v_queue.queue_id;
+    delete from pgq.tick t
+     where t.tick_queue = v_queue.queue_id
+       and txid_snapshot_xmin(t.tick_snapshot) < v_queue.queue_switch_step2;
+    return 0;
+end;
+$$ language plpgsql volatile;
