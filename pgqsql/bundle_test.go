@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/skytools/skyd/internal/pgserver"
+	"github.com/skytools/skyd/internal/pgtest"
 	"github.com/skytools/skyd/pgqsql"
 )
 
@@ -120,20 +121,20 @@ func TestBundle_LeavesWhatInstallLeaves(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			byBundle, byInstall := emptyDB(t), emptyDB(t)
+			byBundle, byInstall := pgtest.Empty(t), pgtest.Empty(t)
 			for i := range 2 {
-				if out, err := psql(t, byBundle, text); err != nil {
+				if out, err := psql(t, byBundle.DSN, text); err != nil {
 					t.Fatalf("run %d: %v\n%s", i+1, err, out)
 				}
 			}
-			a, b := connect(t, byBundle), connect(t, byInstall)
+			a, b := byBundle.Conn(t), byInstall.Conn(t)
 			mustInstall(t, c.tree, b)
 			sameCatalog(t, catalogOf(t, a, c.schemas...), catalogOf(t, b, c.schemas...))
 			if r := mustInstall(t, c.tree, a); r.Changed {
 				t.Errorf("install after the bundle: got %+v, want no change", r)
 			}
 			// and the other way round: a bundle over an install
-			if out, err := psql(t, byInstall, text); err != nil {
+			if out, err := psql(t, byInstall.DSN, text); err != nil {
 				t.Fatalf("bundle over install: %v\n%s", err, out)
 			}
 			if r := mustInstall(t, c.tree, b); r.Changed {
@@ -145,8 +146,8 @@ func TestBundle_LeavesWhatInstallLeaves(t *testing.T) {
 
 func TestBundle_RunsUpgradesOnce(t *testing.T) {
 	t.Parallel()
-	dsn := emptyDB(t)
-	conn := connect(t, dsn)
+	db := pgtest.Empty(t)
+	conn := db.Conn(t)
 	mustInstall(t, demoTree(t, nil), conn)
 	tree := demoTree(t, withUpgrade)
 	text, err := tree.Bundle()
@@ -154,7 +155,7 @@ func TestBundle_RunsUpgradesOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range 2 {
-		if out, err := psql(t, dsn, text); err != nil {
+		if out, err := psql(t, db.DSN, text); err != nil {
 			t.Fatalf("run %d: %v\n%s", i+1, err, out)
 		}
 	}
@@ -172,10 +173,10 @@ func TestBundle_Refuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dsn := emptyDB(t)
-	conn := connect(t, dsn)
+	db := pgtest.Empty(t)
+	conn := db.Conn(t)
 	mustExec(t, conn, "create schema demo; create table demo.other (id int4)")
-	out, err := psql(t, dsn, text)
+	out, err := psql(t, db.DSN, text)
 	if err == nil || !strings.Contains(out, "schema demo is there and is not from skyd") {
 		t.Errorf("foreign schema: got %v %s", err, out)
 	}

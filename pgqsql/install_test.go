@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/skytools/skyd/internal/pgtest"
 	"github.com/skytools/skyd/pgqsql"
 )
 
@@ -111,7 +112,7 @@ func schemaOf(t testing.TB, r pgqsql.Report, name string) pgqsql.SchemaReport {
 
 func TestInstall_SecondRunChangesNothing(t *testing.T) {
 	t.Parallel()
-	conn, tree := connect(t, emptyDB(t)), demoTree(t, nil)
+	conn, tree := pgtest.Empty(t).Conn(t), demoTree(t, nil)
 	first := mustInstall(t, tree, conn)
 	if want := []string{"demo/schema.sql", "demo/tables.sql", "demo/functions/one.sql", "demo/functions/two.sql",
 		"demo/grants.sql"}; !first.Changed || !slices.Equal(schemaOf(t, first, "demo").Applied, want) {
@@ -163,7 +164,7 @@ func TestInstall_ErrorsNameFileLineColumn(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			conn := connect(t, emptyDB(t))
+			conn := pgtest.Empty(t).Conn(t)
 			_, err := demoTree(t, map[string]string{"demo/" + c.path: c.text}).Install(t.Context(), conn, pgqsql.Options{})
 			at := new(pgqsql.FileError)
 			if !errors.As(err, &at) || !strings.HasPrefix(err.Error(), c.want) {
