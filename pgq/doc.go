@@ -32,7 +32,7 @@
 // Delivery is at least once: a batch that was not finished comes back whole,
 // in order, to the same consumer. The effect is exactly once when the handler
 // writes to the queue's own database in the transaction that finishes the
-// batch (NewTxConsumer). An event is durable as of the producer's commit, no
+// batch (BatchTxHandler). An event is durable as of the producer's commit, no
 // earlier. Batch ids are bearer tokens: FinishBatch of a batch that was taken
 // away answers ErrBatchGone, and what was done for it will be done again.
 //

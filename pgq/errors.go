@@ -57,35 +57,59 @@ var (
 	ErrIsolation = errors.New("call needs isolation level read committed")
 )
 
-// messages maps texts of raise exception (in lower case) to sentinels. Both SQL
-// installs use plain exceptions (P0001, and XX000 from C code), so the text is
-// all there is. Order matters: the first match wins.
+// messages maps texts of raise exception (in lower case, % for any text) to
+// sentinels. The C extension raises plain exceptions only (P0001, and XX000
+// from C code), and SQLSTATEs are too coarse for ours, so the text decides.
+// Names come last in the texts or between words, so a queue with a funny name
+// is not taken for a message. The first match wins.
 var messages = []struct {
-	text string
-	kind error
+	pattern string
+	kind    error
 }{
-	{"queue not found or ticker disabled", ErrTickerRefused},
+	{"queue not found or ticker disabled", ErrTickerRefused}, // extension: ticker with 4 arguments
+	{"queue % makes its own ticks, external ticks are refused", ErrTickerRefused},
+	{"queue not found", ErrQueueNotFound},
 	{"no such queue", ErrQueueNotFound},
 	{"no such event queue", ErrQueueNotFound},
 	{"event queue not found", ErrQueueNotFound},
 	{"event queue not created", ErrQueueNotFound},
-	{"queue not found", ErrQueueNotFound},
+	{"consumer % is not registered on queue", ErrNotSubscribed},
+	{"consumer % was unregistered from queue", ErrNotSubscribed},
 	{"not subscriber to queue", ErrNotSubscribed},
 	{"consumer not registered", ErrNotSubscribed},
 	{"batch not found", ErrBatchGone},
+	{"batch_retry: batch % not found", ErrBatchGone},
 	{"event not found", ErrEventNotFound},
-	{"cannot drop queue, consumers", ErrQueueInUse},
+	{"cannot drop queue", ErrQueueInUse},
 	{"tick not found", ErrTickNotFound},
-	{"does not see tick", ErrPositionLost},
+	{"cannot reposition, tick not found", ErrTickNotFound},
+	{"position of % is gone", ErrPositionLost},
+	{"pgq corruption: % does not see tick", ErrPositionLost},
+	{"ticker of queue % is paused", ErrTickerPaused},
 	{"ticker has been paused", ErrTickerPaused},
-	{"external tick source", ErrTickerExternal},
+	{"queue % has an external ticker", ErrTickerExternal},
+	{"this queue has external tick source", ErrTickerExternal},
 	{"insert into queue disallowed", ErrQueueDisabled},
 	{"writing to queue disabled", ErrQueueDisabled},
-	{"events from one tx", ErrTxLimit},
+	{"transaction inserted % events into queue", ErrTxLimit},
+	{"queue % allows max % events from one tx", ErrTxLimit},
+	{"tick % lies in the future", ErrFutureTick},
 	{"invalid pgq state", ErrFutureTick},
+	{"unknown queue parameter", ErrBadParameter},
 	{"cannot change parameter", ErrBadParameter},
+	{"queue name%null", ErrBadParameter},
 	{"invalid null value", ErrBadParameter},
-	{"queue name must not be null", ErrBadParameter},
+}
+
+// matches tells whether text starts as the pattern does, with any text for %.
+func matches(pattern, text string) bool {
+	first, rest, wild := strings.Cut(pattern, "%")
+	text, ok := strings.CutPrefix(text, first)
+	for ok && wild {
+		first, rest, wild = strings.Cut(rest, "%")
+		_, text, ok = strings.Cut(text, first)
+	}
+	return ok
 }
 
 // kindError gives a server error its sentinel without changing its text.
@@ -130,12 +154,8 @@ func kindOf(pe *pgconn.PgError) error {
 		return nil
 	}
 	text := strings.ToLower(pe.Message)
-	// "batch_retry: batch 7 not found", "finish_batch: batch 7 not found"
-	if strings.Contains(text, "batch ") && strings.HasSuffix(text, " not found") {
-		return ErrBatchGone
-	}
 	for _, m := range messages {
-		if strings.Contains(text, m.text) {
+		if matches(m.pattern, text) {
 			return m.kind
 		}
 	}

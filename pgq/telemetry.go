@@ -172,13 +172,15 @@ func ErrorType(err error) string {
 	}
 }
 
-// RecordError marks a span as failed. A nil error leaves it alone.
+// RecordError marks a span as failed, by the kind of the error only: texts of
+// server errors may quote data. A nil error leaves it alone.
 func RecordError(span trace.Span, err error) {
 	if err == nil || !span.IsRecording() {
 		return
 	}
-	span.SetStatus(codes.Error, err.Error())
-	span.SetAttributes(KeyErrorType.String(ErrorType(err)))
+	kind := ErrorType(err)
+	span.SetStatus(codes.Error, kind)
+	span.SetAttributes(KeyErrorType.String(kind))
 }
 
 // ParseTraceparent reads a W3C traceparent of version 00. Anything that is not

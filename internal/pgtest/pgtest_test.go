@@ -11,9 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/goleak"
-
 	"github.com/skytools/skyd/pgqsql"
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {

@@ -1,7 +1,6 @@
 package pgtest
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
 	"github.com/skytools/skyd/internal/pgserver"
 )
 
@@ -223,7 +221,7 @@ func (p *Proxy) pump(dst, src net.Conn, answer bool) {
 			return
 		}
 		if err != nil {
-			if !errors.Is(err, io.EOF) {
+			if err != io.EOF {
 				abort(src)
 				abort(dst)
 			}
