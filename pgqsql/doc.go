@@ -37,4 +37,6 @@
 // # What it does not do
 //
 // It knows nothing about queues, it never drops anything, and it does not compare tables with their definition.
+//
+//go:generate go test -count=1 -run TestGenerate_FilesAreFresh . -generate
 package pgqsql

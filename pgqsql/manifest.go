@@ -87,9 +87,6 @@ func shipped() ([]source, error) {
 func loadTree(fsys fs.FS, specs []schemaSpec) ([]source, error) {
 	var sources []source
 	for _, spec := range specs {
-		if _, err := fs.Stat(fsys, spec.name); err != nil { // TODO(2): goes away with the first schema
-			continue
-		}
 		src, err := loadSchema(fsys, spec)
 		if err != nil {
 			return nil, fmt.Errorf("sql of schema %s: %w", spec.name, err)
