@@ -3,6 +3,7 @@ package pgqsql
 import (
 	"context"
 	"io/fs"
+	"regexp"
 )
 
 // What the external tests need of a tree of their own.
@@ -57,3 +58,30 @@ func (t Tree) Inspect(ctx context.Context, db Beginner) (Report, error) {
 func (t Tree) Bundle(schemas ...string) (string, error) {
 	return bundle(t.sources, schemas)
 }
+
+// Header is header.
+type Header = header
+
+// ParseHeader is parseHeader.
+func ParseHeader(body string) (Header, error) { return parseHeader(body) }
+
+// Functions are the create function statements of the tree: file, name and text without bodies and comments.
+func (t Tree) Functions() (files, names, statements []string) {
+	for _, src := range t.sources {
+		for _, f := range src.files {
+			at := createFunction.FindAllStringSubmatchIndex(f.text, -1)
+			for i, m := range at {
+				end := len(f.text)
+				if i+1 < len(at) {
+					end = at[i+1][0]
+				}
+				files, names = append(files, f.name()), append(names, f.text[m[2]:m[3]])
+				statements = append(statements, bodies.ReplaceAllString(f.text[m[0]:end], "BODY"))
+			}
+		}
+	}
+	return files, names, statements
+}
+
+// bodies matches dollar-quoted text.
+var bodies = regexp.MustCompile(`(?s)\$\$.*?\$\$|\$body\$.*?\$body\$`)

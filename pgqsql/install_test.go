@@ -1,6 +1,7 @@
 package pgqsql_test
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -183,4 +184,314 @@ var withUpgrade = map[string]string{
 	"demo/tables.sql":  "create table demo.item (id int4 primary key, label text);\ncreate table demo.upgrades (at timestamptz);\n",
 	"demo/upgrade/0001_label.sql": "alter table demo.item add column label text;\ncreate table demo.upgrades (at timestamptz);\n" +
 		"insert into demo.upgrades values (pg_catalog.now());\n",
+}
+
+func TestInstall_RunsOnlyWhatChanged(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.Empty(t).Conn(t)
+	mustInstall(t, demoTree(t, nil), conn)
+	changed := demoTree(t, map[string]string{
+		"demo/functions/two.sql": "create or replace function demo.two() returns int4 as $$ select 1 + 1 $$ language sql immutable;\n",
+	})
+	want := []string{"demo/functions/two.sql", "demo/grants.sql"}
+	if s := inspect(t, changed, conn); !slices.Equal(s.Pending, want) || len(s.Drifted) > 0 || s.UpToDate() {
+		t.Errorf("inspect: got %+v, want pending %v", s, want)
+	}
+	if s := schemaOf(t, mustInstall(t, changed, conn), "demo"); !slices.Equal(s.Applied, want) {
+		t.Errorf("install: applied %v, want %v", s.Applied, want)
+	}
+	if r := mustInstall(t, changed, conn); r.Changed {
+		t.Errorf("again: got %+v, want no change", r)
+	}
+}
+
+// inspect returns the state of schema demo.
+func inspect(t testing.TB, tree pgqsql.Tree, conn *pgx.Conn) pgqsql.SchemaReport {
+	t.Helper()
+	r, err := tree.Inspect(t.Context(), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schemaOf(t, r, "demo")
+}
+
+func TestInstall_RunsUpgradesOnce(t *testing.T) {
+	t.Parallel()
+	tree := demoTree(t, withUpgrade)
+	fresh, old := pgtest.Empty(t).Conn(t), pgtest.Empty(t).Conn(t)
+	mustInstall(t, tree, fresh)
+	mustInstall(t, demoTree(t, nil), old)
+	want := []string{"demo/upgrade/0001_label.sql", "demo/grants.sql"}
+	for _, applied := range [][]string{want, nil} {
+		if s := schemaOf(t, mustInstall(t, tree, old), "demo"); !slices.Equal(s.Applied, applied) {
+			t.Errorf("applied %v, want %v", s.Applied, applied)
+		}
+	}
+	for conn, want := range map[*pgx.Conn]int{fresh: 0, old: 1} {
+		if n := query[int](t, conn, "select count(*)::int from demo.upgrades"); n != want {
+			t.Errorf("upgrade script ran %d times, want %d", n, want)
+		}
+	}
+	// the shape is the same, but for the hash of tables.sql, which was never run again
+	hash := func(line string) bool { return strings.HasPrefix(line, "file | demo | tables.sql") }
+	sameCatalog(t, slices.DeleteFunc(catalogOf(t, old, "demo"), hash), slices.DeleteFunc(catalogOf(t, fresh, "demo"), hash))
+
+	_, err := demoTree(t, nil).Install(t.Context(), old, pgqsql.Options{})
+	if !errors.Is(err, pgqsql.ErrRefused) || !strings.Contains(err.Error(), "newer skyd") ||
+		!strings.Contains(err.Error(), "upgrade/0001_label.sql") {
+		t.Errorf("older program: got %v, want a refusal that names the script", err)
+	}
+}
+
+func TestInstall_RepairsDrift(t *testing.T) {
+	t.Parallel()
+	db, tree := pgtest.Empty(t), demoTree(t, nil)
+	conn := db.Conn(t)
+	mustInstall(t, tree, conn)
+	clean := catalogOf(t, conn, "demo")
+	mustExec(t, conn, "set search_path = demo, public")
+	if s := inspect(t, tree, conn); !s.UpToDate() {
+		t.Errorf("with another search_path: got %+v, want up to date", s)
+	}
+	for name, change := range map[string]string{
+		"body":       "create or replace function demo.two() returns int4 as $$ select 3 $$ language sql immutable",
+		"attributes": "alter function demo.two() security definer",
+		"settings":   "alter function demo.two() set work_mem = '1MB'",
+		"dropped":    "drop function demo.two()",
+		"renamed":    "alter function demo.two() rename to three",
+	} {
+		mustExec(t, conn, change)
+		if s := inspect(t, tree, conn); !slices.Equal(s.Drifted, []string{"demo/functions/two.sql"}) || len(s.Pending) > 1 {
+			t.Errorf("%s: got %+v, want two.sql drifted", name, s)
+		}
+		want := []string{"demo/functions/two.sql", "demo/grants.sql"}
+		if s := schemaOf(t, mustInstall(t, tree, conn), "demo"); !slices.Equal(s.Applied, want) || !s.UpToDate() {
+			t.Errorf("%s: got %+v, want %v applied", name, s, want)
+		}
+		mustExec(t, conn, "drop function if exists demo.three()")
+		plain := db.Conn(t)
+		sameCatalog(t, catalogOf(t, plain, "demo"), clean)
+	}
+	mustExec(t, conn, "create function demo.mine() returns int4 as $$ select 1 $$ language sql")
+	if s := inspect(t, tree, conn); !s.UpToDate() || !slices.Equal(s.Unknown, []string{"demo.mine()"}) {
+		t.Errorf("a function of the user: got %+v, want it unknown and the schema up to date", s)
+	}
+}
+
+func TestInstall_TakesTurns(t *testing.T) {
+	t.Parallel()
+	db, tree := pgtest.Empty(t), demoTree(t, nil)
+	type result struct {
+		report pgqsql.Report
+		err    error
+	}
+	results := make(chan result)
+	for range 4 {
+		conn := db.Conn(t)
+		go func() {
+			r, err := tree.Install(t.Context(), conn, pgqsql.Options{})
+			results <- result{r, err}
+		}()
+	}
+	changed := 0
+	for range 4 {
+		r := <-results
+		if r.err != nil {
+			t.Error(r.err)
+		}
+		if r.report.Changed {
+			changed++
+		}
+	}
+	if changed != 1 {
+		t.Errorf("%d of 4 installs changed something, want 1", changed)
+	}
+}
+
+func TestInstall_DatabasesOfOneServerMayRaceForRoles(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewCluster(t, nil)
+	admin := open(t, server.DSN("postgres"))
+	errs := make(chan error)
+	const databases = 4
+	for i := range databases {
+		name := string(rune('a' + i))
+		mustExec(t, admin, "create database "+name)
+		conn := open(t, server.DSN(name))
+		go func() {
+			_, err := pgqsql.Install(t.Context(), conn, pgqsql.Options{})
+			errs <- err
+		}()
+	}
+	for range databases {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// open connects to a server of the test's own.
+func open(t testing.TB, dsn string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return conn
+}
+
+func TestInstall_NeedsNoSuperuser(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewCluster(t, nil)
+	admin := open(t, server.DSN("postgres"))
+	for _, sql := range []string{"create role plain login", "create role creator login createrole", "create role nobody login",
+		"create database one", "create database two", "create database three",
+		"grant create on database one to plain, creator", "grant create on database two to plain"} {
+		mustExec(t, admin, sql)
+	}
+	as := func(role, database string) *pgx.Conn {
+		conn := open(t, server.DSN(database))
+		mustExec(t, conn, "set session authorization "+role)
+		return conn
+	}
+	refused := func(conn *pgx.Conn, problem, remedy string) {
+		t.Helper()
+		_, err := pgqsql.Install(t.Context(), conn, pgqsql.Options{})
+		refusal := new(pgqsql.RefusedError)
+		if !errors.As(err, &refusal) || !strings.Contains(err.Error(), problem) || !strings.Contains(refusal.Remedy, remedy) {
+			t.Errorf("got %v (%+v), want %q (%q)", err, refusal, problem, remedy)
+		}
+	}
+	refused(as("plain", "one"), "needs missing roles (pgq_reader, pgq_writer, pgq_admin) and role plain may not create them",
+		`alter role "plain" createrole`)
+	if _, err := pgqsql.Install(t.Context(), as("creator", "one"), pgqsql.Options{}); err != nil {
+		t.Fatalf("with CREATE and CREATEROLE: %v", err)
+	}
+	if _, err := pgqsql.Install(t.Context(), as("plain", "two"), pgqsql.Options{}); err != nil {
+		t.Fatalf("with CREATE, roles exist: %v", err)
+	}
+	refused(as("nobody", "three"), "role nobody may not create schemas in database three",
+		`grant create on database "three" to "nobody"`)
+	// what is up to date can be found so by anybody; what is not needs the owner
+	if r, err := pgqsql.Install(t.Context(), as("nobody", "two"), pgqsql.Options{}); err != nil || r.Changed {
+		t.Errorf("up to date, as anybody: got %+v, %v, want no change", r, err)
+	}
+	mustExec(t, as("plain", "two"), "drop function pgq.version()")
+	refused(as("creator", "two"), "schema pgq in database two belongs to role plain; role creator may not change it", "member of that role")
+	if r, err := pgqsql.Inspect(t.Context(), as("nobody", "two")); err != nil ||
+		!slices.Equal(schemaOf(t, r, "pgq").Drifted, []string{"pgq/functions/version.sql"}) {
+		t.Errorf("inspect as anybody: got %+v, %v, want version.sql drifted", r, err)
+	}
+}
+
+func TestInstall_LeavesAnExtensionAlone(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.Extension(t).Conn(t)
+	const everything = `select string_agg(xmin::text, ',' order by oid) from pg_proc where pronamespace = 'pgq'::regnamespace`
+	before := query[string](t, conn, everything)
+	report, err := pgqsql.Install(t.Context(), conn, pgqsql.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := schemaOf(t, report, "pgq")
+	if report.Changed || s.Owner != pgqsql.Extension || !strings.HasPrefix(s.Extension, "pgq 3.") || !strings.HasPrefix(s.Version, "3.") {
+		t.Errorf("got %+v, want the extension left alone", report)
+	}
+	if after := query[string](t, conn, everything); after != before {
+		t.Error("functions of the extension were changed")
+	}
+	if query[bool](t, conn, "select exists (select from pg_namespace where nspname = 'skyd')") {
+		t.Error("schema skyd was made with nothing to record")
+	}
+	if r, err := pgqsql.Inspect(t.Context(), conn); err != nil || !schemaOf(t, r, "pgq").UpToDate() {
+		t.Errorf("inspect: got %+v, %v, want up to date", r, err)
+	}
+}
+
+func TestInstall_RefusesWhatIsNotOurs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		sql, want string
+		owner     pgqsql.Owner
+	}{
+		"foreign":  {"create schema demo; create table demo.mine (id int4)", "schema demo in database %s is not from skyd", pgqsql.Foreign},
+		"function": {"create schema demo; create function demo.one() returns int4 as 'select 1' language sql", "is not from skyd", pgqsql.Foreign},
+		"original": {`create schema demo; create table demo.queue (queue_switch_step2 bigint, queue_data_pfx text);
+			create table demo.subscription (sub_last_tick bigint); create table demo.tick (tick_snapshot txid_snapshot)`,
+			"is a plain-SQL install of the original PgQ", pgqsql.Original},
+		"ledger": {"create schema skyd; create table skyd.mine (id int4)", "schema skyd in database %s is not from skyd", pgqsql.Missing},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db, tree := pgtest.Empty(t), demoTree(t, nil)
+			conn := db.Conn(t)
+			mustExec(t, conn, c.sql)
+			_, err := tree.Install(t.Context(), conn, pgqsql.Options{})
+			if !errors.Is(err, pgqsql.ErrRefused) || !strings.Contains(err.Error(), strings.ReplaceAll(c.want, "%s", db.Name)) {
+				t.Errorf("got %v, want %s", err, c.want)
+			}
+			if s := inspect(t, tree, conn); s.Owner != c.owner {
+				t.Errorf("owner: got %s, want %s", s.Owner, c.owner)
+			}
+		})
+	}
+}
+
+func TestInstall_StartsAfreshOverLeftovers(t *testing.T) {
+	t.Parallel()
+	conn, tree := pgtest.Empty(t).Conn(t), demoTree(t, withUpgrade)
+	mustInstall(t, tree, conn)
+	want := catalogOf(t, conn, "demo")
+	for _, leftover := range []string{"drop schema demo cascade", "drop schema demo cascade; create schema demo"} {
+		mustExec(t, conn, leftover)
+		if s := inspect(t, tree, conn); s.Owner != pgqsql.Missing || len(s.Drifted) > 0 {
+			t.Errorf("%s: got %+v, want missing", leftover, s)
+		}
+		if r := mustInstall(t, tree, conn); !r.Changed {
+			t.Errorf("%s: got %+v, want an install", leftover, r)
+		}
+		sameCatalog(t, catalogOf(t, conn, "demo"), want)
+	}
+}
+
+func TestInstall_DryRunChangesNothing(t *testing.T) {
+	t.Parallel()
+	conn, tree := pgtest.Empty(t).Conn(t), demoTree(t, nil)
+	r, err := tree.Install(t.Context(), conn, pgqsql.Options{DryRun: true})
+	if err != nil || !r.Changed || !r.DryRun || len(schemaOf(t, r, "demo").Applied) != 5 || schemaOf(t, r, "demo").Owner != pgqsql.Missing {
+		t.Errorf("got %+v, %v, want a plan of 5 files", r, err)
+	}
+	if query[bool](t, conn, "select exists (select from pg_namespace where nspname in ('demo', 'skyd'))") {
+		t.Error("a dry run made a schema")
+	}
+}
+
+func TestInstall_OnlyWhatWasAskedFor(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.Empty(t).Conn(t)
+	unknown := new(pgqsql.UnknownSchemaError)
+	if _, err := demoTree(t, nil).Install(t.Context(), conn, pgqsql.Options{Schemas: []string{"dmo"}}); !errors.As(err, &unknown) ||
+		err.Error() != `no schema "dmo" here; there are: demo` {
+		t.Errorf("got %v, want an unknown schema", err)
+	}
+	fsys := demo(nil)
+	for path, file := range demo(nil) {
+		fsys[strings.Replace(path, "demo/", "other/", 1)] = &fstest.MapFile{
+			Data: []byte(strings.ReplaceAll(string(file.Data), "demo", "other"))}
+	}
+	tree, err := pgqsql.LoadTree(fsys, pgqsql.Spec{Name: "demo"}, pgqsql.Spec{Name: "other", Needs: []string{"demo"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ ask, want string }{{"demo", "skyd,demo"}, {"other", "skyd,demo,other"}} {
+		r, err := tree.Install(t.Context(), conn, pgqsql.Options{Schemas: []string{c.ask}})
+		var names []string
+		for _, s := range r.Schemas {
+			names = append(names, s.Name)
+		}
+		if got := strings.Join(names, ","); err != nil || got != c.want || !r.Changed {
+			t.Errorf("only %s: got %s, %v, want %s", c.ask, got, err, c.want)
+		}
+	}
 }
