@@ -311,13 +311,13 @@ func TestInstall_TakesTurns(t *testing.T) {
 func TestInstall_DatabasesOfOneServerMayRaceForRoles(t *testing.T) {
 	t.Parallel()
 	server := pgtest.NewCluster(t, nil)
-	admin := open(t, server.DSN("postgres"))
+	admin := dial(t, server.DSN("postgres"))
 	errs := make(chan error)
 	const databases = 4
 	for i := range databases {
 		name := string(rune('a' + i))
 		mustExec(t, admin, "create database "+name)
-		conn := open(t, server.DSN(name))
+		conn := dial(t, server.DSN(name))
 		go func() {
 			_, err := pgqsql.Install(t.Context(), conn, pgqsql.Options{})
 			errs <- err
@@ -330,8 +330,8 @@ func TestInstall_DatabasesOfOneServerMayRaceForRoles(t *testing.T) {
 	}
 }
 
-// open connects to a server of the test's own.
-func open(t testing.TB, dsn string) *pgx.Conn {
+// dial connects to a server of the test's own.
+func dial(t testing.TB, dsn string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), dsn)
 	if err != nil {
@@ -344,14 +344,14 @@ func open(t testing.TB, dsn string) *pgx.Conn {
 func TestInstall_NeedsNoSuperuser(t *testing.T) {
 	t.Parallel()
 	server := pgtest.NewCluster(t, nil)
-	admin := open(t, server.DSN("postgres"))
+	admin := dial(t, server.DSN("postgres"))
 	for _, sql := range []string{"create role plain login", "create role creator login createrole", "create role nobody login",
 		"create database one", "create database two", "create database three",
 		"grant create on database one to plain, creator", "grant create on database two to plain"} {
 		mustExec(t, admin, sql)
 	}
 	as := func(role, database string) *pgx.Conn {
-		conn := open(t, server.DSN(database))
+		conn := dial(t, server.DSN(database))
 		mustExec(t, conn, "set session authorization "+role)
 		return conn
 	}

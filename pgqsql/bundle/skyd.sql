@@ -1100,7 +1100,7 @@ returns text as $$
     --     read   - pgq.queue
     --
     -- Locks:
-    --     none at read committed, else key share lock on the queue row
+    --     none at read committed, else share lock on the queue row
     -- ----------------------------------------------------------------
 declare
     v_txid     bigint := txid_current();
@@ -1130,7 +1130,7 @@ $$ language plpgsql volatile;
 comment on function pgq.current_event_table(x_queue_name text) is 'Data table that takes the inserts of a queue, for producers that write with INSERT or COPY themselves.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/current_event_table.sql', '858759124937ceb608c4e11a13ead4615a9d4278af9fc9c0f88ceecf39f4fe84', 'bundle')
+values ('pgq', 'functions/current_event_table.sql', '5f4c21d72e0670cd993eb9d251d1a68fe22cfc28ad3cc3b547fc9e2eac73c797', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/current_event_table.sql';
@@ -1279,7 +1279,7 @@ returns bigint as $$
     --     insert - current data table of the queue
     --
     -- Locks:
-    --     none at read committed, else key share lock on the queue row
+    --     none at read committed, else share lock on the queue row
     -- ----------------------------------------------------------------
 declare
     v_txid  bigint := txid_current();
@@ -1321,7 +1321,7 @@ $$ language plpgsql volatile;
 comment on function pgq.insert_event_raw(queue_name text, ev_id bigint, ev_time timestamptz, ev_owner integer, ev_retry integer, ev_type text, ev_data text, ev_extra1 text, ev_extra2 text, ev_extra3 text, ev_extra4 text) is 'Inserts an event with full control over its columns.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/insert_event_raw.sql', '9839090c591aa42013822d54325cb5d7fe67579caef447f78a6a96256dc0f6e3', 'bundle')
+values ('pgq', 'functions/insert_event_raw.sql', 'd6164f7520dbca703bb02ea9eddfc22697ef7d28dc91003b845b4356254f2658', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/insert_event_raw.sql';
@@ -3297,7 +3297,7 @@ returns integer as $$
     --     First half of a rotation: truncates the oldest data table and makes
     --     it current. Skipped while a consumer may still need events from
     --     before the last rotation, and without waiting when anybody holds a
-    --     lock on the table. Old ticks go with it, so ticks stay for at least
+    --     lock on the table or on the queue's row. Old ticks go with it, so ticks stay for at least
     --     one rotation period.
     --
     --     The queue row is locked before the positions are read: a consumer
@@ -3322,8 +3322,8 @@ returns integer as $$
     --     truncate - next data table of the queue
     --
     -- Locks:
-    --     the queue row; access exclusive on the table truncated, without
-    --     waiting
+    --     the queue row and access exclusive on the table truncated, both
+    --     without waiting
     -- ----------------------------------------------------------------
 declare
     v_queue pgq.queue%rowtype;
@@ -3331,12 +3331,17 @@ declare
     v_xmin  bigint;
     v_next  integer;
 begin
-    select q.* into v_queue from pgq.queue q where q.queue_name = i_queue_name for no key update;
+    perform 1 from pgq.queue q where q.queue_name = i_queue_name;
     if not found then
         raise exception 'queue not found: %', coalesce(i_queue_name, '<null>')
             using errcode = 'undefined_object';
     end if;
-    if v_queue.queue_switch_step2 is null
+    select q.* into v_queue
+      from pgq.queue q
+     where q.queue_name = i_queue_name
+       for no key update skip locked;
+    if not found
+       or v_queue.queue_switch_step2 is null
        or now() <= v_queue.queue_switch_time + v_queue.queue_rotation_period then
         return 0;
     end if;
@@ -3380,7 +3385,7 @@ $$ language plpgsql volatile;
 comment on function pgq.maint_rotate_tables_step1(i_queue_name text) is 'First half of a rotation: truncates the oldest data table and makes it current.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/maint_rotate_tables_step1.sql', '2433982bcd61aaff2c84918621910947abdcd4200071e2bf6d83bcb7b30d23bf', 'bundle')
+values ('pgq', 'functions/maint_rotate_tables_step1.sql', 'a083eeac91034e2eb6b0c59750487d845a478bee61614513da065a6063bb893c', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/maint_rotate_tables_step1.sql';
@@ -3903,7 +3908,9 @@ returns void as $$
     --     queue. A repeatable read or serializable transaction goes on seeing
     --     the data table that was current when its snapshot was taken; writing
     --     there after a rotation would lose the event. The row lock makes the
-    --     server compare versions: an outdated snapshot fails with 40001.
+    --     server compare versions: an outdated snapshot fails with 40001. A
+    --     key share lock would not do: it overlooks updates that leave the key
+    --     alone, and a rotation is one.
     --
     --     Security definer: a row lock needs the right to update pgq.queue,
     --     which producers do not have.
@@ -3925,17 +3932,18 @@ returns void as $$
     --     read   - pgq.queue
     --
     -- Locks:
-    --     key share lock on the queue row, until the transaction ends
+    --     share lock on the queue row, until the transaction ends: waits for a
+    --     rotation, and a rotation is skipped meanwhile
     -- ----------------------------------------------------------------
 begin
-    perform 1 from pgq.queue q where q.queue_name = i_queue_name for key share;
+    perform 1 from pgq.queue q where q.queue_name = i_queue_name for share;
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._pin_queue(i_queue_name text) is 'Refuses a writer whose snapshot is older than the last change of the queue.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_pin_queue.sql', 'dc90b171219b4d61cb1ef2d96189b1ba7c9a8e9424d44d4d155c883f396bd92c', 'bundle')
+values ('pgq', 'functions/_pin_queue.sql', '49b82f8939ccd473b7731069014e419c738a7316954e455dbb12ae274650edd2', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_pin_queue.sql';
