@@ -43,8 +43,8 @@ func Find() (Binaries, error) {
 		return b, nil
 	}
 	if path, err := exec.LookPath("initdb"); err == nil {
-		if real, err := filepath.EvalSymlinks(path); err == nil {
-			if b, err := inspect(filepath.Dir(real)); err == nil {
+		if target, err := filepath.EvalSymlinks(path); err == nil {
+			if b, err := inspect(filepath.Dir(target)); err == nil {
 				return b, nil
 			}
 		}

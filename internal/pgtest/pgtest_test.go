@@ -11,8 +11,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/skytools/skyd/pgqsql"
 	"go.uber.org/goleak"
+
+	"github.com/skytools/skyd/pgqsql"
 )
 
 func TestMain(m *testing.M) {

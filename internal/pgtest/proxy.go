@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
 	"github.com/skytools/skyd/internal/pgserver"
 )
 
@@ -221,7 +223,7 @@ func (p *Proxy) pump(dst, src net.Conn, answer bool) {
 			return
 		}
 		if err != nil {
-			if err != io.EOF {
+			if !errors.Is(err, io.EOF) {
 				abort(src)
 				abort(dst)
 			}

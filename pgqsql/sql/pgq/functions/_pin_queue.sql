@@ -7,7 +7,9 @@ returns void as $$
     --     queue. A repeatable read or serializable transaction goes on seeing
     --     the data table that was current when its snapshot was taken; writing
     --     there after a rotation would lose the event. The row lock makes the
-    --     server compare versions: an outdated snapshot fails with 40001.
+    --     server compare versions: an outdated snapshot fails with 40001. A
+    --     key share lock would not do: it overlooks updates that leave the key
+    --     alone, and a rotation is one.
     --
     --     Security definer: a row lock needs the right to update pgq.queue,
     --     which producers do not have.
@@ -29,9 +31,10 @@ returns void as $$
     --     read   - pgq.queue
     --
     -- Locks:
-    --     key share lock on the queue row, until the transaction ends
+    --     share lock on the queue row, until the transaction ends: waits for a
+    --     rotation, and a rotation is skipped meanwhile
     -- ----------------------------------------------------------------
 begin
-    perform 1 from pgq.queue q where q.queue_name = i_queue_name for key share;
+    perform 1 from pgq.queue q where q.queue_name = i_queue_name for share;
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;

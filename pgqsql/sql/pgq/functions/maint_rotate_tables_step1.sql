@@ -6,7 +6,7 @@ returns integer as $$
     --     First half of a rotation: truncates the oldest data table and makes
     --     it current. Skipped while a consumer may still need events from
     --     before the last rotation, and without waiting when anybody holds a
-    --     lock on the table. Old ticks go with it, so ticks stay for at least
+    --     lock on the table or on the queue's row. Old ticks go with it, so ticks stay for at least
     --     one rotation period.
     --
     --     The queue row is locked before the positions are read: a consumer
@@ -31,8 +31,8 @@ returns integer as $$
     --     truncate - next data table of the queue
     --
     -- Locks:
-    --     the queue row; access exclusive on the table truncated, without
-    --     waiting
+    --     the queue row and access exclusive on the table truncated, both
+    --     without waiting
     -- ----------------------------------------------------------------
 declare
     v_queue pgq.queue%rowtype;
@@ -40,12 +40,17 @@ declare
     v_xmin  bigint;
     v_next  integer;
 begin
-    select q.* into v_queue from pgq.queue q where q.queue_name = i_queue_name for no key update;
+    perform 1 from pgq.queue q where q.queue_name = i_queue_name;
     if not found then
         raise exception 'queue not found: %', coalesce(i_queue_name, '<null>')
             using errcode = 'undefined_object';
     end if;
-    if v_queue.queue_switch_step2 is null
+    select q.* into v_queue
+      from pgq.queue q
+     where q.queue_name = i_queue_name
+       for no key update skip locked;
+    if not found
+       or v_queue.queue_switch_step2 is null
        or now() <= v_queue.queue_switch_time + v_queue.queue_rotation_period then
         return 0;
     end if;
