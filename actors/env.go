@@ -1,0 +1,80 @@
+package actors
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/skytools/skyd/messages"
+)
+
+// rootName is the name of the root actor.
+const rootName = "daemon"
+
+// Kinds of actors, as they appear in logs, metrics and status.
+const (
+	kindDaemon     = "daemon"
+	kindStatus     = "status"
+	kindDatabase   = "database"
+	kindDiscovery  = "discovery"
+	kindTicker     = "ticker"
+	kindMaintainer = "maintainer"
+)
+
+// Env is what every actor of one daemon shares.
+type Env struct {
+	// Log takes state changes; the actors add their own attributes.
+	Log *slog.Logger
+	// Tracer makes the spans; the no-op tracer costs nothing.
+	Tracer trace.Tracer
+	// Context carries values (never a cancellation) into all work of the actors.
+	Context context.Context
+	// Status is where states and figures go; nil: nowhere.
+	Status *actor.PID
+}
+
+// report sends a fact to the status actor.
+func (e Env) report(c actor.Context, fact any) {
+	if e.Status != nil {
+		c.Send(e.Status, fact)
+	}
+}
+
+// reporter is how an actor says its own state; it repeats the last one when status asks.
+type reporter struct {
+	env      Env
+	kind     string
+	database string
+	optional bool
+	last     messages.ActorChanged
+}
+
+// set tells a state. Repeating the same state is silent, unless there is an error to tell.
+func (r *reporter) set(c actor.Context, state messages.State, note string, err error, retry time.Time) {
+	if r.last.State == state && r.last.Note == note && err == nil && r.last.Err == "" {
+		return
+	}
+	r.last = messages.ActorChanged{
+		Path: treePath(c.Self()), Kind: r.kind, Database: r.database, State: state, Note: note, Retry: retry,
+		At: time.Now(), Optional: r.optional,
+	}
+	if err != nil {
+		r.last.Err = err.Error()
+	}
+	r.env.report(c, r.last)
+}
+
+// repeat tells the last state again.
+func (r *reporter) repeat(c actor.Context) {
+	if r.last.State != "" {
+		r.env.report(c, r.last)
+	}
+}
+
+// Kinds lists the kinds of actors.
+func Kinds() []string {
+	return []string{kindDaemon, kindStatus, kindDatabase, kindDiscovery, kindTicker, kindMaintainer}
+}

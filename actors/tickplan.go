@@ -1,0 +1,112 @@
+package actors
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/skytools/skyd/pgq"
+)
+
+// The decisions of the ticker: pure functions of what was seen and when.
+
+// defaultIdlePeriod is the idle period of a queue that nobody configured. A queue with a shorter one asks for ticks
+// while nothing happens, and gets them.
+const defaultIdlePeriod = time.Minute
+
+// never is the distance of something that does not come by itself.
+const never = time.Duration(1<<63 - 1)
+
+// dueIn is how long after s was read the queue becomes due if nothing else happens: 0 exactly when s.Due(). A settled
+// queue (nothing can be waiting in it, see settling) ticks only every quiet, unless its idle period asks for more.
+func dueIn(s pgq.TickState, settled bool, quiet time.Duration) time.Duration {
+	lag := s.Lag()
+	switch {
+	case s.Paused || s.External:
+		return never
+	case s.Ticks == 0:
+		return 0
+	case s.NewEvents() > 0 && s.NewEvents() >= int64(s.MaxCount):
+		return 0
+	case s.NewEvents() > 0:
+		return max(s.MaxLag-lag, 0)
+	case s.Ticks == 1:
+		return 0
+	}
+	distance := max(s.MaxLag/2, min(2*s.Gap, s.IdlePeriod))
+	if settled && s.IdlePeriod >= defaultIdlePeriod {
+		distance = max(distance, quiet)
+	}
+	return max(distance-lag, 0)
+}
+
+// fullIn is how long after s was read the queue has max_count new events, if they keep coming as they did since old.
+func fullIn(old, s pgq.TickState) time.Duration {
+	since, came := s.ServerNow.Sub(old.ServerNow), s.EventSeq-old.EventSeq
+	missing := int64(s.MaxCount) - s.NewEvents()
+	if s.Paused || s.External || since <= 0 || came <= 0 || missing <= 0 {
+		return never
+	}
+	in := float64(missing) / float64(came) * float64(since)
+	if in > float64(time.Hour) {
+		return never
+	}
+	return time.Duration(in)
+}
+
+// nextLook is when to look again: when the first queue becomes due, but sooner when events come and someone wants them
+// soon. Without events the distance doubles up to the period.
+func nextLook(due, wish, last, least, period time.Duration) time.Duration {
+	pause := min(2*last, period)
+	return max(min(due, wish, pause), min(least, period))
+}
+
+// settling proves that nothing is waiting for a tick in a database where nothing happens, so that it can be left alone
+// without a write. A tick covers everything when no transaction was in progress before it began: whoever took an event
+// id earlier has finished, and is seen. From then on nothing came as long as the transaction counter moved only by our
+// own ticks. That is what an epoch is: a time in which nobody but us got a transaction id.
+type settling struct {
+	epoch uint64 // 0: none
+	calm  bool   // the last look saw no transaction in progress, and nobody but us since the one before
+	xmax  uint64 // transaction counter at that look
+	own   uint64 // our ticks since
+}
+
+// ticked counts one of our own ticks.
+func (s *settling) ticked() { s.own++ }
+
+// look takes the snapshot of a look; ticking says that one of our ticks may be under way.
+func (s *settling) look(mark string, ticking bool) {
+	xmin, xmax, ok := parseSnapshot(mark)
+	quiet := ok && xmin == xmax && !ticking
+	if !quiet || !s.calm || xmax != s.xmax+s.own {
+		s.epoch++
+	}
+	s.calm, s.xmax, s.own = quiet, xmax, 0
+}
+
+// covers reports whether a tick that began in the given epoch still covers everything.
+func (s *settling) covers(epoch uint64) bool { return s.calm && epoch != 0 && epoch == s.epoch }
+
+// current is the epoch for a tick that begins now; 0 when the tick will prove nothing.
+func (s *settling) current() uint64 {
+	if !s.calm {
+		return 0
+	}
+	return s.epoch
+}
+
+// parseSnapshot reads xmin and xmax of a snapshot in text form: xmin:xmax:list.
+func parseSnapshot(mark string) (xmin, xmax uint64, ok bool) {
+	first, rest, ok := strings.Cut(mark, ":")
+	if !ok {
+		return 0, 0, false
+	}
+	second, _, ok := strings.Cut(rest, ":")
+	if !ok {
+		return 0, 0, false
+	}
+	xmin, err1 := strconv.ParseUint(first, 10, 64)
+	xmax, err2 := strconv.ParseUint(second, 10, 64)
+	return xmin, xmax, err1 == nil && err2 == nil
+}
