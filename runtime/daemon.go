@@ -1,0 +1,369 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asynkron/protoactor-go/actor"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/skytools/skyd/actors"
+	"github.com/skytools/skyd/configs"
+	"github.com/skytools/skyd/messages"
+)
+
+// Status is the snapshot of everything the daemon knows about itself.
+type Status = messages.Snapshot
+
+// Build names the program.
+type Build struct {
+	Version  string
+	Revision string
+}
+
+// Options are what a daemon needs beside its configuration.
+type Options struct {
+	// Log takes the log. Defaults to nowhere.
+	Log *slog.Logger
+	// Build is shown in status and metrics.
+	Build Build
+	// Tracing takes the spans. Defaults to what configuration and environment say, which is nowhere without an endpoint.
+	Tracing trace.TracerProvider
+}
+
+// Daemon is the running skyd. Build it with New; Run runs it once.
+type Daemon struct {
+	config  configs.Config
+	opts    Options
+	log     *slog.Logger
+	context context.Context // values of Run's context, for what has no context of its own
+
+	system  *actor.ActorSystem
+	root    *actor.PID
+	gone    chan struct{} // the tree has ended
+	ready   chan struct{}
+	letters deadLetters
+	ran     atomic.Bool
+
+	http    net.Listener
+	control *controlSocket
+}
+
+var (
+	// ErrAlreadyRun is returned by the second Run of a Daemon.
+	ErrAlreadyRun = errors.New("a daemon runs only once")
+	// ErrTreeEnded is returned by Run when the root actor failed: a fault of skyd itself.
+	ErrTreeEnded = errors.New("the root actor failed")
+)
+
+// New builds a daemon from a valid configuration. It does no I/O. The error is configs.Faults when the configuration is
+// wrong.
+func New(ctx context.Context, c configs.Config, opts Options) (*Daemon, error) {
+	if err := c.Validate(ctx); err != nil {
+		return nil, err
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Daemon{
+		config: c, opts: opts, log: opts.Log,
+		gone: make(chan struct{}), ready: make(chan struct{}),
+	}, nil
+}
+
+// Ready is closed when the daemon listens and its tree is spawned.
+func (d *Daemon) Ready() <-chan struct{} { return d.ready }
+
+// Addr is the address of the HTTP server; nil without one. Valid after Ready.
+func (d *Daemon) Addr() net.Addr {
+	if d.http == nil {
+		return nil
+	}
+	return d.http.Addr()
+}
+
+// Run runs the daemon until ctx is cancelled, which is a clean end (nil), or until it fails by itself. It cleans up
+// everything it made.
+func (d *Daemon) Run(ctx context.Context) (err error) {
+	if d.ran.Swap(true) {
+		return ErrAlreadyRun
+	}
+	base := context.WithoutCancel(ctx)
+	d.context = base
+	tracing, flush, err := d.startTracing(base)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.stage("flush traces", func() error { return flush(base) })) }()
+	if err := d.listen(ctx); err != nil {
+		return errors.Join(err, d.closeListeners())
+	}
+	if err := d.spawn(base, tracing); err != nil {
+		return errors.Join(err, d.closeListeners())
+	}
+	failed, serving := d.serve(base)
+	close(d.ready)
+	d.log.Info("skyd is running", "version", d.opts.Build.Version, "instance", d.config.Instance,
+		"databases", len(d.config.Databases), "http", listenText(d.http), "socket", d.control.path())
+
+	var cause error
+	select {
+	case <-ctx.Done():
+		d.log.Info("skyd is stopping", "timeout", d.config.ShutdownTimeout)
+	case <-d.gone:
+		cause = ErrTreeEnded
+	case cause = <-failed:
+	}
+	stop := d.stage("stop the actors", func() error { return d.stopTree(base) })
+	shut := d.stage("close listeners", func() error {
+		err := serving.shutdown(base)
+		return errors.Join(err, d.closeListeners())
+	})
+	d.system.Shutdown()
+	if err := errors.Join(cause, stop, shut); err != nil {
+		return err
+	}
+	d.log.Info("skyd has stopped")
+	return nil
+}
+
+// stage runs one stage of the end and logs how long it took.
+func (d *Daemon) stage(name string, run func() error) error {
+	begin := time.Now()
+	err := run()
+	if err != nil {
+		d.log.Warn("stage of shutdown failed", "stage", name, "err", err, "dur", time.Since(begin))
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	d.log.Debug("stage of shutdown done", "stage", name, "dur", time.Since(begin))
+	return nil
+}
+
+// listen opens the HTTP address and the control socket.
+func (d *Daemon) listen(ctx context.Context) error {
+	if s := d.config.Control.Socket; s != "" && s != configs.None {
+		control, err := openControl(ctx, s)
+		if err != nil {
+			return err
+		}
+		d.control = control
+	}
+	if d.config.HTTP.Listen == configs.None {
+		return nil
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", d.config.HTTP.Listen)
+	if err != nil {
+		return &ListenError{Address: d.config.HTTP.Listen, err: err}
+	}
+	d.http = l
+	return nil
+}
+
+// ListenError says that the HTTP address could not be taken.
+type ListenError struct {
+	Address string
+	err     error
+}
+
+// Error implements error.
+func (e *ListenError) Error() string {
+	return fmt.Sprintf("listen on %s: %v", e.Address, rootCause(e.err))
+}
+
+// Unwrap gives the cause.
+func (e *ListenError) Unwrap() error { return e.err }
+
+// rootCause is the innermost error: "address already in use" without what was tried.
+func rootCause(err error) error {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err
+		}
+		err = inner
+	}
+}
+
+func (d *Daemon) closeListeners() error {
+	var errs []error
+	if d.http != nil {
+		if err := d.http.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, d.control.close())...)
+}
+
+// listenText is the address for the log.
+func listenText(l net.Listener) string {
+	if l == nil {
+		return configs.None
+	}
+	return l.Addr().String()
+}
+
+// spawn starts the actor tree.
+func (d *Daemon) spawn(ctx context.Context, tracing trace.TracerProvider) error {
+	d.system = actor.NewActorSystem(
+		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(quietly(d.log.Handler())) }),
+		actor.WithDeadLetterThrottleInterval(time.Millisecond), actor.WithDeadLetterThrottleCount(1))
+	d.letters.watch(d.system)
+	env := actors.Env{Log: d.log, Tracer: tracing.Tracer(scopeName, trace.WithInstrumentationVersion(d.opts.Build.Version),
+		trace.WithSchemaURL(schemaURL)), Context: ctx}
+	p := actors.DaemonParams{Env: env, Version: d.opts.Build.Version, Instance: d.config.Instance, Stopped: d.gone}
+	for _, db := range d.config.Databases {
+		if db.Discover {
+			p.Discoveries = append(p.Discoveries, d.discovery(ctx, db))
+		} else {
+			p.Databases = append(p.Databases, d.database(ctx, db, db.Name, ""))
+		}
+	}
+	pid, err := d.system.Root.SpawnNamed(actors.DaemonProps(p), actors.RootName)
+	if err != nil {
+		return fmt.Errorf("spawn the root actor: %w", err)
+	}
+	d.root = pid
+	return nil
+}
+
+// database makes the actor parameters of one database.
+func (d *Daemon) database(ctx context.Context, db configs.Database, name, database string) actors.DatabaseParams {
+	p := actors.DatabaseParams{
+		Name: name, Optional: database != "", CheckPeriod: db.CheckPeriod, CheckTimeout: checkTimeout,
+		Open: func() (actors.Handle, error) { return openPool(ctx, db, d.config.Instance, name, database) },
+	}
+	if t := db.Ticker; t.Enabled {
+		p.Ticker = actors.TickerParams{
+			Period: t.Period, MinPeriod: t.MinPeriod, QuietPeriod: t.QuietPeriod, Parallel: t.Parallel,
+			LookTimeout: t.LookTimeout, TickTimeout: t.TickTimeout,
+		}
+	}
+	if m := db.Maintenance; m.Enabled {
+		p.Maintainer = actors.MaintainerParams{
+			Period: m.Period, RetryPeriod: m.RetryPeriod, OperationTimeout: m.OperationTimeout,
+		}
+	}
+	return p
+}
+
+// discovery makes the actor parameters of a server whose databases are found out.
+func (d *Daemon) discovery(ctx context.Context, db configs.Database) actors.DiscoveryParams {
+	return actors.DiscoveryParams{
+		Name: db.Name, Period: db.CheckPeriod, Timeout: checkTimeout,
+		Open: func() (actors.Server, error) {
+			p, err := openPool(ctx, db, d.config.Instance, db.Name, "")
+			if err != nil {
+				return nil, err
+			}
+			return &server{pool: p, include: db.Include, exclude: db.Exclude}, nil
+		},
+		Database: func(name string) actors.DatabaseParams {
+			return d.database(ctx, db, db.Name+"."+name, name)
+		},
+	}
+}
+
+// stopTree stops the root actor and waits for it, at most shutdown_timeout.
+func (d *Daemon) stopTree(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, max(d.config.ShutdownTimeout, time.Millisecond))
+	defer cancel()
+	d.system.Root.Stop(d.root)
+	select {
+	case <-d.gone:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("actors still at work after %s: %w", d.config.ShutdownTimeout, ctx.Err())
+	}
+}
+
+// Status asks for the snapshot. It fails when the daemon does not run, or does not answer in time.
+func (d *Daemon) Status(ctx context.Context) (Status, error) {
+	select {
+	case <-d.ready:
+	case <-ctx.Done():
+		return Status{}, ctx.Err()
+	}
+	reply := make(chan messages.Snapshot, 1)
+	d.system.Root.Send(actors.StatusPID(d.root), messages.GetStatus{Reply: reply})
+	select {
+	case s := <-reply:
+		return s, nil
+	case <-d.gone:
+		return Status{}, errors.New("the daemon has stopped")
+	case <-ctx.Done():
+		return Status{}, fmt.Errorf("ask for the status: %w", ctx.Err())
+	}
+}
+
+// ping asks the root actor for a sign of life.
+func (d *Daemon) ping(ctx context.Context) error {
+	reply := make(chan time.Time, 1)
+	d.system.Root.Send(d.root, messages.GetHealth{Reply: reply})
+	select {
+	case <-reply:
+		return nil
+	case <-d.gone:
+		return errors.New("the root actor has ended")
+	case <-ctx.Done():
+		return fmt.Errorf("the root actor does not answer: %w", ctx.Err())
+	}
+}
+
+// servers are the running HTTP servers.
+type servers struct {
+	list []*http.Server
+	wait sync.WaitGroup
+}
+
+// serve starts HTTP on all listeners; the channel tells the first failure.
+func (d *Daemon) serve(ctx context.Context) (<-chan error, *servers) {
+	failed, s := make(chan error, 2), &servers{}
+	start := func(l net.Listener, h http.Handler, secure bool) {
+		srv := &http.Server{
+			Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+			BaseContext: func(net.Listener) context.Context { return ctx },
+			ErrorLog:    slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
+		}
+		s.list = append(s.list, srv)
+		s.wait.Go(func() {
+			var err error
+			if secure {
+				err = srv.ServeTLS(l, d.config.HTTP.TLSCert, d.config.HTTP.TLSKey)
+			} else {
+				err = srv.Serve(l)
+			}
+			if !errors.Is(err, http.ErrServerClosed) {
+				failed <- fmt.Errorf("serve %s: %w", l.Addr(), err)
+			}
+		})
+	}
+	if d.http != nil {
+		start(d.http, d.httpHandler(), d.config.HTTP.TLSCert != "")
+	}
+	if d.control != nil {
+		start(d.control.listener, d.controlHandler(), false)
+	}
+	return failed, s
+}
+
+// shutdown ends all servers; requests under way get a moment.
+func (s *servers) shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var errs []error
+	for _, srv := range s.list {
+		if err := srv.Shutdown(ctx); err != nil {
+			errs = append(errs, srv.Close())
+		}
+	}
+	s.wait.Wait()
+	return errors.Join(errs...)
+}
