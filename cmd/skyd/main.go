@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -19,7 +18,10 @@ import (
 // nouns lists the constructors of all top-level commands: one line per noun.
 func nouns() []func(*app) *cobra.Command {
 	return []func(*app) *cobra.Command{
+		newConfigCommand,
+		newRunCommand,
 		newSchemaCommand,
+		newStatusCommand,
 		newVersionCommand,
 	}
 }
@@ -169,9 +171,11 @@ type signalError struct{ sig syscall.Signal }
 // Error implements error.
 func (e *signalError) Error() string { return "interrupted by signal " + e.sig.String() }
 
-// signalContext is cancelled by the first SIGINT or SIGTERM; the second one ends the process at once.
+// signalContext is cancelled by the first SIGINT or SIGTERM; the second one ends the process at once,
+// see secondSignal.
 func signalContext() (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, second := withSecondSignal(ctx)
 	ch := make(chan os.Signal, 2)
 	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
@@ -179,6 +183,9 @@ func signalContext() (context.Context, func()) {
 			sig, ok := (<-ch).(syscall.Signal)
 			if !ok {
 				return
+			}
+			if code := int(second.Load()); !first && code != 0 {
+				os.Exit(code)
 			}
 			if !first {
 				os.Exit(exitSignal + int(sig))
@@ -190,45 +197,5 @@ func signalContext() (context.Context, func()) {
 		signal.Stop(ch)
 		close(ch)
 		cancel(nil)
-	}
-}
-
-// buildVersion is the version of this binary: a module version, or a revision of the source tree.
-func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "unknown"
-	}
-	return info.Main.Version
-}
-
-// versionInfo is the result of skyd version.
-type versionInfo struct {
-	Version  string `json:"version"`
-	Revision string `json:"revision,omitempty"`
-	Go       string `json:"go"`
-}
-
-// newVersionCommand builds skyd version.
-func newVersionCommand(a *app) *cobra.Command {
-	return &cobra.Command{
-		Use:   "version",
-		Short: "print the version of skyd",
-		Args:  cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			v := versionInfo{Version: buildVersion()}
-			if info, ok := debug.ReadBuildInfo(); ok {
-				v.Go = info.GoVersion
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						v.Revision = s.Value
-					}
-				}
-			}
-			return a.show(v, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "skyd %s (%s)\n", v.Version, v.Go)
-				return err
-			})
-		},
 	}
 }
