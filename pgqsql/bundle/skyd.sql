@@ -2760,7 +2760,7 @@ returns bigint as $$
     --     x_consumer    - consumer name
     --     x_retry_after - when to deliver it
     --     x_ev_id       - event id, null: next of the queue's sequence
-    --     x_ev_time     - creation time, null: now()
+    --     x_ev_time     - creation time
     --     x_ev_retry    - number of redeliveries
     --     x_ev_type     - event type
     --     x_ev_data     - event data
@@ -2774,7 +2774,7 @@ returns bigint as $$
     --
     -- Raises:
     --     consumer not registered on the queue; the id is waiting for that
-    --     consumer already
+    --     consumer already; time is null
     --
     -- Calls:
     --     none
@@ -2809,7 +2809,7 @@ begin
         ev_retry_after, ev_queue, ev_id, ev_time, ev_owner, ev_retry, ev_type, ev_data,
         ev_extra1, ev_extra2, ev_extra3, ev_extra4)
     values (
-        x_retry_after, v_queue.queue_id, v_id, coalesce(x_ev_time, now()), v_owner, x_ev_retry,
+        x_retry_after, v_queue.queue_id, v_id, x_ev_time, v_owner, x_ev_retry,
         x_ev_type, x_ev_data, x_ev_extra1, x_ev_extra2, x_ev_extra3, x_ev_extra4);
     return v_id;
 end;
@@ -2818,7 +2818,7 @@ $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq,
 comment on function pgq.event_retry_raw(x_queue text, x_consumer text, x_retry_after timestamptz, x_ev_id bigint, x_ev_time timestamptz, x_ev_retry integer, x_ev_type text, x_ev_data text, x_ev_extra1 text, x_ev_extra2 text, x_ev_extra3 text, x_ev_extra4 text) is 'Puts any row into the retry queue, for one consumer.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/event_retry_raw.sql', '505a9c760dfc400c10e0a0c6ae8e8e15dc52c308cec7e7aba76ad6f9e2c4ec97', 'bundle')
+values ('pgq', 'functions/event_retry_raw.sql', '360cf097b9d437fd6f5077e3505c5302d6d1ba554bb0b7016743d34e93c85f8d', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/event_retry_raw.sql';
@@ -3307,10 +3307,10 @@ returns integer as $$
     --     i_queue_name - queue name
     --
     -- Returns:
-    --     0
+    --     0, also when nothing was to do or the queue is missing
     --
     -- Raises:
-    --     queue not found; the tick of the slowest consumer is gone
+    --     the tick of the slowest consumer is gone
     --
     -- Calls:
     --     none
@@ -3331,11 +3331,6 @@ declare
     v_xmin  bigint;
     v_next  integer;
 begin
-    perform 1 from pgq.queue q where q.queue_name = i_queue_name;
-    if not found then
-        raise exception 'queue not found: %', coalesce(i_queue_name, '<null>')
-            using errcode = 'undefined_object';
-    end if;
     select q.* into v_queue
       from pgq.queue q
      where q.queue_name = i_queue_name
@@ -3385,7 +3380,7 @@ $$ language plpgsql volatile;
 comment on function pgq.maint_rotate_tables_step1(i_queue_name text) is 'First half of a rotation: truncates the oldest data table and makes it current.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/maint_rotate_tables_step1.sql', 'a083eeac91034e2eb6b0c59750487d845a478bee61614513da065a6063bb893c', 'bundle')
+values ('pgq', 'functions/maint_rotate_tables_step1.sql', 'cecf9596b996e2fc108eb4d76c2e46fef2964133a596bfb60d596255024505bb', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/maint_rotate_tables_step1.sql';

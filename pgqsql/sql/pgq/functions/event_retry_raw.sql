@@ -13,7 +13,7 @@ returns bigint as $$
     --     x_consumer    - consumer name
     --     x_retry_after - when to deliver it
     --     x_ev_id       - event id, null: next of the queue's sequence
-    --     x_ev_time     - creation time, null: now()
+    --     x_ev_time     - creation time
     --     x_ev_retry    - number of redeliveries
     --     x_ev_type     - event type
     --     x_ev_data     - event data
@@ -27,7 +27,7 @@ returns bigint as $$
     --
     -- Raises:
     --     consumer not registered on the queue; the id is waiting for that
-    --     consumer already
+    --     consumer already; time is null
     --
     -- Calls:
     --     none
@@ -62,7 +62,7 @@ begin
         ev_retry_after, ev_queue, ev_id, ev_time, ev_owner, ev_retry, ev_type, ev_data,
         ev_extra1, ev_extra2, ev_extra3, ev_extra4)
     values (
-        x_retry_after, v_queue.queue_id, v_id, coalesce(x_ev_time, now()), v_owner, x_ev_retry,
+        x_retry_after, v_queue.queue_id, v_id, x_ev_time, v_owner, x_ev_retry,
         x_ev_type, x_ev_data, x_ev_extra1, x_ev_extra2, x_ev_extra3, x_ev_extra4);
     return v_id;
 end;

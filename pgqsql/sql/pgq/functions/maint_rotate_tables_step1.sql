@@ -16,10 +16,10 @@ returns integer as $$
     --     i_queue_name - queue name
     --
     -- Returns:
-    --     0
+    --     0, also when nothing was to do or the queue is missing
     --
     -- Raises:
-    --     queue not found; the tick of the slowest consumer is gone
+    --     the tick of the slowest consumer is gone
     --
     -- Calls:
     --     none
@@ -40,11 +40,6 @@ declare
     v_xmin  bigint;
     v_next  integer;
 begin
-    perform 1 from pgq.queue q where q.queue_name = i_queue_name;
-    if not found then
-        raise exception 'queue not found: %', coalesce(i_queue_name, '<null>')
-            using errcode = 'undefined_object';
-    end if;
     select q.* into v_queue
       from pgq.queue q
      where q.queue_name = i_queue_name
