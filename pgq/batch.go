@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"math/rand/v2"
 	"strconv"
 	"time"
 
@@ -44,7 +45,6 @@ type Batch struct {
 // batchState is what the copies of a Batch made by With have in common.
 type batchState struct {
 	fetchSize int
-	cursors   int                                      // names used up
 	ahead     *eventReader                             // opened by Run before the handler asks
 	finished  bool                                     // Finish answered 1
 	tel       *telemetry                               // nil: whatever ctx brings
@@ -274,11 +274,8 @@ func inTransaction(q Querier) bool {
 
 // declare opens a cursor and reads its first chunk of up to size events.
 func (r *eventReader) declare(ctx context.Context, size int) error {
-	// Names repeat from batch to batch, so that the statements do, too.
-	name := "skyd_batch"
-	if r.b.s.cursors++; r.b.s.cursors > 1 {
-		name += "_" + strconv.Itoa(r.b.s.cursors)
-	}
+	// One transaction may read several batches, and one batch several times.
+	name := fmt.Sprintf("skyd_%d_%x", r.b.ID, rand.Uint64())
 	const getBatchCursor = `select ` + eventColumns + ` from pgq.get_batch_cursor($1, $2, $3)`
 	rows, err := r.q.Query(ctx, getBatchCursor, r.b.ID, name, size)
 	if err != nil {
@@ -299,7 +296,8 @@ func (r *eventReader) declare(ctx context.Context, size int) error {
 // fetch reads the next chunk.
 func (r *eventReader) fetch(ctx context.Context) error {
 	size := r.b.s.fetchSize
-	rows, err := r.q.Query(ctx, "fetch "+strconv.Itoa(size)+" from "+r.cursor)
+	// The statement is new every time: nothing of it is worth remembering.
+	rows, err := r.q.Query(ctx, "fetch "+strconv.Itoa(size)+" from "+r.cursor, pgx.QueryExecModeDescribeExec)
 	if err == nil {
 		r.chunk, err = scanEvents(rows, size)
 	}

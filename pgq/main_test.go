@@ -40,6 +40,12 @@ func onBoth(t *testing.T, test func(t *testing.T, db *pgq.DB)) {
 	})
 }
 
+// newSkyd is the DSN of a new database with skyd's SQL.
+func newSkyd(t testing.TB) string {
+	t.Helper()
+	return pgtest.DB(t).DSN
+}
+
 func open(t testing.TB, dsn string, opts ...pgq.Option) *pgq.DB {
 	t.Helper()
 	db, err := pgq.Open(t.Context(), dsn, opts...)

@@ -101,6 +101,9 @@ func TestTick_FirstEventOfAQueueIsSeen(t *testing.T) {
 		if s := state(t, db, "q"); s.NewEvents() != 0 {
 			t.Errorf("after the tick: got %+v, want no new events", s)
 		}
+		if err := pgq.SetQueueConfig(ctx, db, "q", "ticker_max_lag", "1 day"); err != nil {
+			t.Fatal(err)
+		}
 		if _, made, err := pgq.Tick(ctx, db, "q"); made || err != nil {
 			t.Errorf("tick again: got %v, %v, want none", made, err)
 		}
