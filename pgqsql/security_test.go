@@ -70,7 +70,7 @@ func TestSecurity_NoRoleRunsItsCodeAsTheOwner(t *testing.T) {
 			t.Parallel()
 			db := pgtest.DB(t)
 			open(t, db).exec(`do $$ declare f regprocedure; begin
-				for f in select oid from pg_catalog.pg_proc where pronamespace = 'pgq'::regnamespace and prosecdef loop
+				for f in select oid from pg_catalog.pg_proc where pronamespace = 'pgq'::regnamespace and proconfig is not null loop
 					execute pg_catalog.format('alter function %s reset search_path', f);
 				end loop; end $$`)
 			if attack(t, db, role) == "" {
@@ -108,4 +108,38 @@ func attack(t *testing.T, db *pgtest.Database, memberOf string) string {
 	}
 	who := owner.text("select string_agg(distinct who || ' ran ' || what, ', ') from evil.log where who <> '" + role + "'")
 	return strings.TrimPrefix(who, "∅")
+}
+
+// The maintenance runs with the rights of an administrator and perhaps with a
+// schema in its search_path where others may create functions.
+func TestSecurity_MaintenanceRunsNoForeignCode(t *testing.T) {
+	t.Parallel()
+	calls := `set search_path = evil, public;
+		select pgq.ticker(), pgq.ticker('q');
+		select pgq.maint_retry_events();
+		select pgq.maint_rotate_tables_step1('q');
+		select pgq.maint_rotate_tables_step2();
+		select * from pgq.maint_operations();
+		select pgq.grant_perms('q'), pgq.tune_storage('q'), pgq.upgrade_schema();
+		select pgq.insert_event_raw('q', null, null, null, null, 't', 'd', null, null, null, null);
+		select pgq.seq_setval('pgq.event_1_id_seq', 5), pgq.seq_getval('pgq.event_1_id_seq')`
+	ran := func(t *testing.T, unpin string) string {
+		db := pgtest.DB(t)
+		s := open(t, db)
+		s.exec("select pgq.create_queue('q'); select pgq.register_consumer('q', 'c'); update pgq.queue set queue_rotation_period = '0'")
+		s.exec("select pgq.event_retry_raw('q', 'c', now(), null, now(), 1, 't', 'd', null, null, null, null)")
+		s.exec(shadows)
+		s.exec(unpin)
+		open(t, db).exec(calls)
+		return s.text("select string_agg(distinct what, ', ') from evil.log")
+	}
+	if what := ran(t, ""); what != "∅" {
+		t.Errorf("the maintenance ran foreign code: %s", what)
+	}
+	if ran(t, `do $$ declare f regprocedure; begin
+		for f in select oid from pg_catalog.pg_proc where pronamespace = 'pgq'::regnamespace and proconfig is not null loop
+			execute pg_catalog.format('alter function %s reset search_path', f);
+		end loop; end $$`) == "∅" {
+		t.Error("the attack does not reach functions without a pinned search_path: it proves nothing")
+	}
 }
