@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -67,13 +68,16 @@ func runImage(ctx context.Context, image string, settings map[string]string, aut
 		Repository:   repository,
 		Tag:          tag,
 		Env:          []string{"POSTGRES_HOST_AUTH_METHOD=trust"},
-		Entrypoint:   []string{"timeout", "-s", "INT", fmt.Sprint(int(lifetime.Seconds())), "docker-entrypoint.sh"},
+		Entrypoint:   []string{"sh", "-c", fmt.Sprintf(`(sleep %d; kill -INT 1) & exec docker-entrypoint.sh "$@"`, int(lifetime.Seconds())), "sh"},
 		Cmd:          cmd,
 		ExposedPorts: []string{"5432/tcp"},
 		PortBindings: map[docker.Port][]docker.PortBinding{"5432/tcp": {{HostIP: "127.0.0.1", HostPort: fmt.Sprint(port)}}},
 		Labels:       map[string]string{"skyd.test": "1"},
 	}, func(hc *docker.HostConfig) { hc.AutoRemove = autoRemove })
 	if err != nil {
+		if _, missing := pool.Client.InspectImage(image); missing != nil {
+			return nil, fmt.Errorf("%w (no image %s: %w)", errNoServer, image, err)
+		}
 		return nil, fmt.Errorf("run image %s: %w", image, err)
 	}
 	c := &container{pool: pool, res: res, port: port}
@@ -103,12 +107,28 @@ func (c *container) ready(ctx context.Context) error {
 		if err == nil {
 			return conn.Close(ctx)
 		}
+		if state, ierr := c.pool.Client.InspectContainer(c.res.Container.ID); ierr == nil && !state.State.Running {
+			return fmt.Errorf("PostgreSQL in container %s ended with code %d:\n%s", state.Name, state.State.ExitCode, c.logTail(ctx))
+		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("wait for PostgreSQL in container %s: %w", c.res.Container.Name, err)
+			return fmt.Errorf("wait for PostgreSQL in container %s: %w\n%s", c.res.Container.Name, err, c.logTail(context.WithoutCancel(ctx)))
 		case <-again.C:
 		}
 	}
+}
+
+// logTail is the end of what the container printed.
+func (c *container) logTail(ctx context.Context) string {
+	var text bytes.Buffer
+	err := c.pool.Client.Logs(docker.LogsOptions{
+		Context: ctx, Container: c.res.Container.ID, Tail: "20",
+		Stdout: true, Stderr: true, OutputStream: &text, ErrorStream: &text,
+	})
+	if err != nil {
+		return err.Error()
+	}
+	return text.String()
 }
 
 func (c *container) Start(ctx context.Context) error {
@@ -118,8 +138,15 @@ func (c *container) Start(ctx context.Context) error {
 	return c.ready(ctx)
 }
 
+// Stop asks for a fast shutdown, which not every image does by itself when it
+// is stopped.
 func (c *container) Stop(ctx context.Context) error {
-	return c.pool.Client.StopContainerWithContext(c.res.Container.ID, 30, ctx)
+	id := c.res.Container.ID
+	if err := c.pool.Client.KillContainer(docker.KillContainerOptions{ID: id, Signal: docker.SIGINT, Context: ctx}); err != nil {
+		return err
+	}
+	_, err := c.pool.Client.WaitContainerWithContext(id, ctx)
+	return err
 }
 
 func (c *container) Kill() error {

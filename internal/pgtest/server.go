@@ -205,10 +205,25 @@ func (s *server) templateFor(ctx context.Context, kind string, fill func(ctx con
 	tmpl.once.Do(func() {
 		tmpl.err = s.create(ctx, tmpl.name, "template0")
 		if tmpl.err == nil {
-			tmpl.err = fill(ctx, withDatabase(s.admin, tmpl.name))
+			tmpl.err = s.fill(ctx, withDatabase(s.admin, tmpl.name), fill)
 		}
 	})
 	return tmpl.name, tmpl.err
+}
+
+// fill fills one template at a time, of all processes that use the server:
+// installing PgQ makes roles, which belong to the whole server, and two
+// installations that make the same role at once fail.
+func (s *server) fill(ctx context.Context, dsn string, fill func(ctx context.Context, dsn string) error) error {
+	conn, err := pgx.Connect(ctx, s.admin)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(ctx) }() // gives the lock back
+	if _, err := conn.Exec(ctx, "select pg_catalog.pg_advisory_lock(1752132453)"); err != nil {
+		return err
+	}
+	return fill(ctx, dsn)
 }
 
 // create makes a database whose connections have an empty search_path.
