@@ -122,9 +122,7 @@ func (d *Database) Receive(c actor.Context) {
 		}
 	case messages.ReportStatus:
 		d.state.repeat(c)
-		if d.known {
-			d.env.report(c, d.last)
-		}
+		d.env.report(c, d.last)
 		d.repeat(c)
 	case messages.DatabaseTroubled:
 		d.troubled(c, m)

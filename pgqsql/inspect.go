@@ -308,7 +308,7 @@ func (s databaseState) report(sources []source) Report {
 				sr.Drifted = append(sr.Drifted, src.name+"/"+path)
 			}
 			for _, st := range plan(src, sch) {
-				if st.run && (st.why == fresh || st.why == changed) {
+				if st.run && st.why != drifted {
 					sr.Pending = append(sr.Pending, st.file.name())
 				}
 			}
