@@ -122,7 +122,9 @@ func (d *Database) Receive(c actor.Context) {
 		}
 	case messages.ReportStatus:
 		d.state.repeat(c)
-		d.env.report(c, d.last)
+		if d.known {
+			d.env.report(c, d.last)
+		}
 		d.repeat(c)
 	case messages.DatabaseTroubled:
 		d.troubled(c, m)

@@ -184,3 +184,19 @@ func TestBundle_Refuses(t *testing.T) {
 		t.Error("a refused bundle left a schema behind")
 	}
 }
+
+func TestBundle_LeavesAnExtensionAlone(t *testing.T) {
+	t.Parallel()
+	text, err := pgqsql.Bundle()
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := pgtest.Extension(t)
+	out, err := psql(t, db.DSN, text)
+	if err == nil || !strings.Contains(out, "schema pgq belongs to extension pgq 3.") {
+		t.Errorf("got %v %s, want a refusal that names the extension", err, out)
+	}
+	if query[bool](t, db.Conn(t), "select exists (select from pg_namespace where nspname = 'skyd')") {
+		t.Error("a refused bundle left a schema behind")
+	}
+}

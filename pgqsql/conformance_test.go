@@ -19,8 +19,8 @@ var rewriteScripts = flag.Bool("rewrite", false, "rewrite the expected results o
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	paths, err := filepath.Glob("testdata/conformance/*.test")
-	if err != nil {
-		t.Fatal(err)
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no conformance scripts: %v", err)
 	}
 	for _, path := range paths {
 		name := strings.TrimSuffix(filepath.Base(path), ".test")

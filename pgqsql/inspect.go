@@ -308,7 +308,7 @@ func (s databaseState) report(sources []source) Report {
 				sr.Drifted = append(sr.Drifted, src.name+"/"+path)
 			}
 			for _, st := range plan(src, sch) {
-				if st.run && st.why != drifted {
+				if st.run && (st.why == fresh || st.why == changed) {
 					sr.Pending = append(sr.Pending, st.file.name())
 				}
 			}

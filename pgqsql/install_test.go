@@ -194,8 +194,8 @@ func TestInstall_RunsOnlyWhatChanged(t *testing.T) {
 		"demo/functions/two.sql": "create or replace function demo.two() returns int4 as $$ select 1 + 1 $$ language sql immutable;\n",
 	})
 	want := []string{"demo/functions/two.sql", "demo/grants.sql"}
-	if s := inspect(t, changed, conn); !slices.Equal(s.Pending, want) || len(s.Drifted) > 0 || s.UpToDate() {
-		t.Errorf("inspect: got %+v, want pending %v", s, want)
+	if s := inspect(t, changed, conn); !slices.Equal(s.Pending, want[:1]) || len(s.Drifted) > 0 || s.UpToDate() {
+		t.Errorf("inspect: got %+v, want pending %v", s, want[:1])
 	}
 	if s := schemaOf(t, mustInstall(t, changed, conn), "demo"); !slices.Equal(s.Applied, want) {
 		t.Errorf("install: applied %v, want %v", s.Applied, want)
@@ -261,7 +261,7 @@ func TestInstall_RepairsDrift(t *testing.T) {
 		"renamed":    "alter function demo.two() rename to three",
 	} {
 		mustExec(t, conn, change)
-		if s := inspect(t, tree, conn); !slices.Equal(s.Drifted, []string{"demo/functions/two.sql"}) || len(s.Pending) > 1 {
+		if s := inspect(t, tree, conn); !slices.Equal(s.Drifted, []string{"demo/functions/two.sql"}) || len(s.Pending) > 0 {
 			t.Errorf("%s: got %+v, want two.sql drifted", name, s)
 		}
 		want := []string{"demo/functions/two.sql", "demo/grants.sql"}

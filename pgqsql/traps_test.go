@@ -56,7 +56,7 @@ var traps = []trap{
 		run: func(t *testing.T, db *pgtest.Database) string {
 			s := open(t, db)
 			s.exec("select pgq.create_queue('q'); select pgq.register_consumer('q', 'c')")
-			s.exec("select pgq.event_retry_raw('q', 'c', now(), null, null, 1, 'late', '', null, null, null, null)")
+			s.exec("select pgq.event_retry_raw('q', 'c', now(), null, now(), 1, 'late', '', null, null, null, null)")
 			return writeAgainstRotation(t, db, func(s *session) <-chan error {
 				return s.start("select pgq.maint_retry_events()")
 			})
@@ -282,7 +282,7 @@ func closedQueueStopsRetries(t *testing.T, db *pgtest.Database) string {
 	s := open(t, db)
 	for _, q := range []string{"closed", "open"} {
 		s.exec("select pgq.create_queue('" + q + "'); select pgq.register_consumer('" + q + "', 'c')")
-		s.exec("select pgq.event_retry_raw('" + q + "', 'c', now(), null, null, 1, 'e', '', null, null, null, null)")
+		s.exec("select pgq.event_retry_raw('" + q + "', 'c', now(), null, now(), 1, 'e', '', null, null, null, null)")
 	}
 	s.exec("update pgq.queue set queue_disable_insert = true where queue_name = 'closed'")
 	if err := <-s.start("select pgq.maint_retry_events()"); err != nil {

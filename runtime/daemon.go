@@ -291,17 +291,25 @@ func (d *Daemon) Status(ctx context.Context) (Status, error) {
 	case <-ctx.Done():
 		return Status{}, ctx.Err()
 	}
-	reply := make(chan messages.Snapshot, 1)
-	d.system.Root.Send(actors.StatusPID(d.root), messages.GetStatus{Reply: reply})
-	select {
-	case s := <-reply:
-		return s, nil
-	case <-d.gone:
-		return Status{}, errors.New("the daemon has stopped")
-	case <-ctx.Done():
-		return Status{}, fmt.Errorf("ask for the status: %w", ctx.Err())
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
+	for {
+		reply := make(chan messages.Snapshot, 1)
+		d.system.Root.Send(actors.StatusPID(d.root), messages.GetStatus{Reply: reply})
+		select {
+		case s := <-reply:
+			return s, nil
+		case <-again.C: // the status actor was not there yet, or was just replaced: the question is lost
+		case <-d.gone:
+			return Status{}, errors.New("the daemon has stopped")
+		case <-ctx.Done():
+			return Status{}, fmt.Errorf("ask for the status: %w", ctx.Err())
+		}
 	}
 }
+
+// askAgain is how long an answer of the status actor may take before the question is put again.
+const askAgain = 100 * time.Millisecond
 
 // ping asks the root actor for a sign of life.
 func (d *Daemon) ping(ctx context.Context) error {

@@ -263,7 +263,7 @@ func statusText(s pgqsql.SchemaReport, _ bool) string {
 	case s.Owner != pgqsql.Skyd:
 		return "not from skyd"
 	}
-	return fmt.Sprintf("%d files to apply, %d to repair", len(s.Pending), len(s.Drifted))
+	return fmt.Sprintf("files to apply: %d, to repair: %d", len(s.Pending), len(s.Drifted))
 }
 
 // installText is what an install did with a schema.
@@ -274,7 +274,7 @@ func installText(s pgqsql.SchemaReport, dryRun bool) string {
 	case len(s.Applied) == 0:
 		return "up to date"
 	case dryRun:
-		return fmt.Sprintf("would apply %d files", len(s.Applied))
+		return fmt.Sprintf("files to apply: %d", len(s.Applied))
 	}
-	return fmt.Sprintf("%d files applied", len(s.Applied))
+	return fmt.Sprintf("files applied: %d", len(s.Applied))
 }

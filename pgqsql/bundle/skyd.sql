@@ -358,12 +358,12 @@ returns text as $$
 begin
     return '3.5-skyd';
 end;
-$$ language plpgsql immutable;
+$$ language plpgsql immutable set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.version() is 'Version of the PgQ contract that this schema keeps.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/version.sql', 'a8d879f3307999085dce8c05c14944f33e420e5cc0a0f2c8e5b3ea1a90e391ae', 'bundle')
+values ('pgq', 'functions/version.sql', '3958fd6af3480f4c904b92c9d601c6cfed90f7aacb5251319c627f780b8665ed', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/version.sql';
@@ -409,12 +409,12 @@ begin
     end if;
     return quote_ident(substr(i_name, 1, v_dot - 1)) || '.' || quote_ident(substr(i_name, v_dot + 1));
 end;
-$$ language plpgsql immutable strict;
+$$ language plpgsql immutable strict set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.quote_fqname(i_name text) is 'Quotes a table name for use in SQL.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/quote_fqname.sql', '92d5bcbb546d6b83c8ce2577025d2001fc47ccf5c32c8c1d3e97f85ec5116654', 'bundle')
+values ('pgq', 'functions/quote_fqname.sql', 'da9f967116402baaf79de35eb8821d2bb86175acc5cb65bd1cff8c0fba1c5578', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/quote_fqname.sql';
@@ -458,12 +458,12 @@ begin
     execute 'select last_value from ' || pgq.quote_fqname(i_seq_name) into v_value;
     return v_value;
 end;
-$$ language plpgsql volatile strict;
+$$ language plpgsql volatile strict set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.seq_getval(i_seq_name text) is 'Reads last_value of a sequence without advancing it.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/seq_getval.sql', '2d8faa05f314a6433812ed601984ea40a6118f5e5ff6269c39045cd284e883ec', 'bundle')
+values ('pgq', 'functions/seq_getval.sql', '8d8a27b7533afffebd765c54d749a19c1f564af89a4f9c70bfd07c6dbaba6589', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/seq_getval.sql';
@@ -511,12 +511,12 @@ begin
     end if;
     return v_value;
 end;
-$$ language plpgsql volatile strict;
+$$ language plpgsql volatile strict set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.seq_setval(i_seq_name text, i_new_value int8) is 'Lifts a sequence to a value.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/seq_setval.sql', 'ba59be8d2c0aea51e764e8345f17730a6014bbeac1ddd9e94ab75a6f16e76676', 'bundle')
+values ('pgq', 'functions/seq_setval.sql', '58c7b469247c2b9973c5533ee53b00b76c9c8fac43ba3864e13315827e153229', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/seq_setval.sql';
@@ -583,12 +583,12 @@ begin
     end loop;
     return v_count;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.upgrade_schema() is 'Makes roles and columns that an older install does not have.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/upgrade_schema.sql', '1975d04f7969698ff1fdcade813a802f6ce603ed27ce728ba202d51fe9ed5f17', 'bundle')
+values ('pgq', 'functions/upgrade_schema.sql', '385a18ba2d7d5fd3371898ff1dd8ef9445d2d0041d2be02a2e47d3eddce9f18f', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/upgrade_schema.sql';
@@ -634,12 +634,12 @@ begin
     end if;
     return 'pgq_' || md5(i_queue_name);
 end;
-$$ language plpgsql immutable strict;
+$$ language plpgsql immutable strict set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.wakeup_channel(i_queue_name text) is 'Name of the notification channel that gets a message, the tick id, with every tick of a queue.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/wakeup_channel.sql', '95d473a5818e7e7cc0dab5862e43fa2925ac18a749b193169fd3b4abd10bcbe9', 'bundle')
+values ('pgq', 'functions/wakeup_channel.sql', '34614b7bbdec375920fe8d1cbfe30b7a7bc068a8565ce09ce499d0e0a5dd8470', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/wakeup_channel.sql';
@@ -837,14 +837,14 @@ returns integer as $$
 begin
     return pgq.drop_queue(x_queue_name, false);
 end;
-$$ language plpgsql volatile strict;
+$$ language plpgsql volatile strict set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.drop_queue(x_queue_name text, x_force boolean) is 'Drops a queue with its events, ticks, tables and sequences.';
 
 comment on function pgq.drop_queue(x_queue_name text) is 'Drops a queue that has no consumers.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/drop_queue.sql', 'df050184faecb5be5872ad544ddffa53f98ec7fe32eb714f0a409ff725c82d6e', 'bundle')
+values ('pgq', 'functions/drop_queue.sql', '9aa6e8e91659d0523fc4fe5937eda96e6dd956f0096d6bbf81020955539c9b3d', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/drop_queue.sql';
@@ -1055,12 +1055,12 @@ begin
     end loop;
     return 1;
 end;
-$$ language plpgsql volatile strict;
+$$ language plpgsql volatile strict set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.tune_storage(i_queue_name text) is 'Sets the storage options of a queue''s data tables.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/tune_storage.sql', '433c3de34a3ac449b70dc5fbb20146da3fda453be60cc92b0fba8501c273aad4', 'bundle')
+values ('pgq', 'functions/tune_storage.sql', '5310b9f98a4d7a30d307714750ba7fedc167235924e5c19cca9a2616a4fe0207', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/tune_storage.sql';
@@ -1125,12 +1125,12 @@ begin
     end if;
     return 'pgq.event_' || v_queue_id || '_' || v_slot;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.current_event_table(x_queue_name text) is 'Data table that takes the inserts of a queue, for producers that write with INSERT or COPY themselves.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/current_event_table.sql', '5f4c21d72e0670cd993eb9d251d1a68fe22cfc28ad3cc3b547fc9e2eac73c797', 'bundle')
+values ('pgq', 'functions/current_event_table.sql', '1f3e99ec90e74b5fa33fae304b02183effb7f94565e47533cf4b5126766239eb', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/current_event_table.sql';
@@ -1173,7 +1173,7 @@ returns bigint as $$
 begin
     return pgq.insert_event(queue_name, ev_type, ev_data, null, null, null, null);
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 create or replace function pgq.insert_event(
     queue_name text, ev_type text, ev_data text,
@@ -1222,7 +1222,7 @@ comment on function pgq.insert_event(queue_name text, ev_type text, ev_data text
 comment on function pgq.insert_event(queue_name text, ev_type text, ev_data text, ev_extra1 text, ev_extra2 text, ev_extra3 text, ev_extra4 text) is 'Inserts an event with all its free fields.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/insert_event.sql', 'f7df2babad5d3ae975f68dd5aa66caa7ab326f618cf7de3fdbd351a2462085bb', 'bundle')
+values ('pgq', 'functions/insert_event.sql', '85a5a295c63117ae4377caed40af6fd48f87a6a07c7ac623ca97a1ed4639f442', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/insert_event.sql';
@@ -1316,12 +1316,12 @@ begin
           insert_event_raw.ev_extra2, insert_event_raw.ev_extra3, insert_event_raw.ev_extra4;
     return insert_event_raw.ev_id;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.insert_event_raw(queue_name text, ev_id bigint, ev_time timestamptz, ev_owner integer, ev_retry integer, ev_type text, ev_data text, ev_extra1 text, ev_extra2 text, ev_extra3 text, ev_extra4 text) is 'Inserts an event with full control over its columns.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/insert_event_raw.sql', 'd6164f7520dbca703bb02ea9eddfc22697ef7d28dc91003b845b4356254f2658', 'bundle')
+values ('pgq', 'functions/insert_event_raw.sql', '23bc53a1c8d4f03bdcb14df564aacdab5e3bd9b277886fa9e8469fcc1e7716e9', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/insert_event_raw.sql';
@@ -1828,12 +1828,12 @@ begin
     return (select b.batch_id
               from pgq.next_batch_custom(i_queue_name, i_consumer_name, null, null, null) b);
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.next_batch(i_queue_name text, i_consumer_name text) is 'Opens the consumer''s next batch of events, from its last tick to the next one.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/next_batch.sql', '5b57f349124eac93682a765c0bb622bde099256c5282673bdf04e4736258e174', 'bundle')
+values ('pgq', 'functions/next_batch.sql', 'f0fb64560660303243f704a866ff8fb1f922e765731f5378f25bfd064c59d5d8', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/next_batch.sql';
@@ -1882,12 +1882,12 @@ begin
                     cur_tick_event_seq, prev_tick_event_seq
       from pgq.next_batch_custom(i_queue_name, i_consumer_name, null, null, null) b;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.next_batch_info(in i_queue_name text, in i_consumer_name text, out batch_id int8, out cur_tick_id int8, out prev_tick_id int8, out cur_tick_time timestamptz, out prev_tick_time timestamptz, out cur_tick_event_seq int8, out prev_tick_event_seq int8) is 'Opens the consumer''s next batch, like pgq.next_batch, and tells its borders.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/next_batch_info.sql', '1938b3abab210fb60a398316baefb139a1c61897c9df2702e541066965dc32c0', 'bundle')
+values ('pgq', 'functions/next_batch_info.sql', '4436ef615fc13d4c97392bde968c1c3992d44ff161b9a2cf4389aaa9225320cd', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/next_batch_info.sql';
@@ -2100,12 +2100,12 @@ begin
     next_tick_time := v_newest.tick_time;
     next_tick_seq := v_newest.tick_event_seq;
 end;
-$$ language plpgsql stable;
+$$ language plpgsql stable set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.find_tick_helper(in i_queue_id int4, in i_prev_tick_id int8, in i_prev_tick_time timestamptz, in i_prev_tick_seq int8, in i_min_count int8, in i_min_interval interval, out next_tick_id int8, out next_tick_time timestamptz, out next_tick_seq int8) is 'Chooses the end tick of a batch that shall reach a size.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/find_tick_helper.sql', 'a573e76e64cc4a05ae72d57ac906a68c0907dcb4a28aa77f37253255694ed0c6', 'bundle')
+values ('pgq', 'functions/find_tick_helper.sql', 'cba974737a274f159b3656080f058a9f1b5eeef3a162fa049a2bec6ada8343b2', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/find_tick_helper.sql';
@@ -2152,12 +2152,12 @@ returns setof record as $$
 begin
     return query execute pgq.batch_event_sql(x_batch_id);
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.get_batch_events(in x_batch_id bigint, out ev_id bigint, out ev_time timestamptz, out ev_txid bigint, out ev_retry int4, out ev_type text, out ev_data text, out ev_extra1 text, out ev_extra2 text, out ev_extra3 text, out ev_extra4 text) is 'All events of an open batch in the order of ev_id, as often as wanted.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/get_batch_events.sql', '1a356d48c9b22638e6d4764cabb30f2fcac6bc77f71b0e2be31fe9a7398b4509', 'bundle')
+values ('pgq', 'functions/get_batch_events.sql', '120226a422aca930dada9f10b2fc28fab598e749359e6c90728e929cf1e82389', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/get_batch_events.sql';
@@ -2182,8 +2182,8 @@ returns setof record as $$
     --     ev_id and returns the first ones. The rest is read with plain FETCH;
     --     the cursor lives until it is closed or the transaction ends.
     --
-    --     The filter is SQL text and runs with the rights of the caller: never
-    --     make it from input of users.
+    --     The filter is SQL text and runs with the rights and the search_path of
+    --     the caller: never make it from input of users.
     --
     -- Parameters:
     --     i_batch_id    - open batch
@@ -2217,9 +2217,9 @@ begin
     if i_extra_where is not null then
         v_sql := 'select * from (' || v_sql || ') ev where (' || i_extra_where || ') order by 1';
     end if;
-    execute format('declare %I no scroll cursor for ', i_cursor_name) || v_sql;
+    execute pg_catalog.format('declare %I no scroll cursor for ', i_cursor_name) || v_sql;
     if i_quick_limit > 0 then
-        return query execute format('fetch %s from %I', i_quick_limit, i_cursor_name);
+        return query execute pg_catalog.format('fetch %s from %I', i_quick_limit, i_cursor_name);
     end if;
 end;
 $$ language plpgsql volatile;
@@ -2265,7 +2265,7 @@ comment on function pgq.get_batch_cursor(in i_batch_id bigint, in i_cursor_name 
 comment on function pgq.get_batch_cursor(in i_batch_id bigint, in i_cursor_name text, in i_quick_limit int4, out ev_id bigint, out ev_time timestamptz, out ev_txid bigint, out ev_retry int4, out ev_type text, out ev_data text, out ev_extra1 text, out ev_extra2 text, out ev_extra3 text, out ev_extra4 text) is 'As pgq.get_batch_cursor(4), without a filter.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/get_batch_cursor.sql', 'fd784e3c89e0593db251bc3a4c5dd53cb27b3719aa9240308cb4f23b8c98a716', 'bundle')
+values ('pgq', 'functions/get_batch_cursor.sql', '2cedd9272e8010b32ceca6cfff03d12c80bf9d7fc87ed055ab1028e00455b4c7', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/get_batch_cursor.sql';
@@ -2396,8 +2396,8 @@ begin
       from txid_snapshot_xip(v_batch.s1) x
      where txid_visible_in_snapshot(x, v_batch.s2);
 
-    v_where := format('not txid_visible_in_snapshot(ev_txid, %L::txid_snapshot)'
-                      ' and txid_visible_in_snapshot(ev_txid, %L::txid_snapshot)'
+    v_where := format('not pg_catalog.txid_visible_in_snapshot(ev_txid, %L::pg_catalog.txid_snapshot)'
+                      ' and pg_catalog.txid_visible_in_snapshot(ev_txid, %L::pg_catalog.txid_snapshot)'
                       ' and (ev_owner is null or ev_owner = %s)',
                       v_batch.s1, v_batch.s2, v_batch.sub_id);
     for v_table in select pgq.batch_event_tables(x_batch_id) loop
@@ -2414,12 +2414,12 @@ begin
     end loop;
     return array_to_string(v_parts, ' union all ') || ' order by 1';
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.batch_event_sql(x_batch_id bigint) is 'Text of the query that gives the events of a batch: those whose transaction is not visible in the snapshot of the start tick and is visible in the snapshot of the end tick.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/batch_event_sql.sql', 'ac8c0388753d749053840fa3d2d7215312e7e6d05c7c023b4e978bdc188feb8b', 'bundle')
+values ('pgq', 'functions/batch_event_sql.sql', 'ba63687ef25ad9729edd347c352c3fe526cc190ee57cae8660617bd57d3a7a0b', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/batch_event_sql.sql';
@@ -2486,12 +2486,12 @@ begin
         return next format('pgq.event_%s_%s', v_batch.queue_id, v_batch.queue_cur_table);
     end if;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.batch_event_tables(x_batch_id bigint) is 'Data tables that may hold events of a batch: the previous one when the batch reaches below the last rotation (step 2 is above every transaction that wrote there), the current one when it reaches above (a transaction that wrote there and is visible at the batch''s end committed after step 1).';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/batch_event_tables.sql', '9e0609b5131f5d1fd85410d3a4f884d8f93f3bc36ce8acacca7bc6c378aafe07', 'bundle')
+values ('pgq', 'functions/batch_event_tables.sql', 'ddc007edcc5338825ebb6ad0797f119635b3c9c9dd0fb13c27bd6ceba2ec24dd', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/batch_event_tables.sql';
@@ -3183,12 +3183,12 @@ begin
         return next;
     end if;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.maint_operations(out func_name text, out func_arg text) is 'What the maintenance process has to do now, in order.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/maint_operations.sql', 'af171b8efcde474e77769ada6b9aa93bdf484871cab87c3a8587bc0bf6cc8b53', 'bundle')
+values ('pgq', 'functions/maint_operations.sql', '626078c7ccffe4101632dce27db6afec87984f3614a63c4a21ca3c69486567a8', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/maint_operations.sql';
@@ -3272,12 +3272,12 @@ begin
     end loop;
     return v_count;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.maint_retry_events() is 'Moves due events from the retry queue back into their queues, where a later batch of their owner delivers them.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/maint_retry_events.sql', '80db7399e95b349e8b599afb9d0979570dd2c081fd54f27973eaf2824f2b2894', 'bundle')
+values ('pgq', 'functions/maint_retry_events.sql', 'af5e28d7b3b08ddd926dc982779257c4f61d7c656d189897c2859df5898ed941', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/maint_retry_events.sql';
@@ -3375,12 +3375,12 @@ begin
        and txid_snapshot_xmin(t.tick_snapshot) < v_queue.queue_switch_step2;
     return 0;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.maint_rotate_tables_step1(i_queue_name text) is 'First half of a rotation: truncates the oldest data table and makes it current.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/maint_rotate_tables_step1.sql', 'cecf9596b996e2fc108eb4d76c2e46fef2964133a596bfb60d596255024505bb', 'bundle')
+values ('pgq', 'functions/maint_rotate_tables_step1.sql', 'd1d53b506896734dcf640c0b56e321eec7cc96116dfd43503d272d4b46641bc1', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/maint_rotate_tables_step1.sql';
@@ -3427,12 +3427,12 @@ begin
        and q.queue_switch_step1 <> txid_current();
     return 0;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.maint_rotate_tables_step2() is 'Second half of the rotations that are half done: records a txid that is above every transaction that may have written into the table that was current before.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/maint_rotate_tables_step2.sql', '68a724410b7cb0608e0385a25a07c052cc106f5b32525fd8a863b222fd54980a', 'bundle')
+values ('pgq', 'functions/maint_rotate_tables_step2.sql', '38737c066bedfeea86e0f8185ea329758f5a171eb59a80a8690e47b43cdb4a98', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/maint_rotate_tables_step2.sql';
@@ -3487,12 +3487,12 @@ begin
                          and c.relkind = 'r'
          order by v.n;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.maint_tables_to_vacuum() is 'Small tables with many updates that the maintenance has to vacuum because the server does not.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/maint_tables_to_vacuum.sql', 'cfc2083d876bc7f30d1ef00dce3a1f57457abddd890c764cc5df4d42b8edbcbb', 'bundle')
+values ('pgq', 'functions/maint_tables_to_vacuum.sql', '87e4e4eba5c9b1551cd4e86c8a07f99e4f5d47272467edb3ea8e41654b9e4cff', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/maint_tables_to_vacuum.sql';
@@ -3561,7 +3561,7 @@ begin
          where i_queue_name is null or q.queue_name = i_queue_name
          order by q.queue_name;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 create or replace function pgq.get_queue_info(
     out queue_name text, out queue_ntables integer, out queue_cur_table integer,
@@ -3597,14 +3597,14 @@ returns setof record as $$
 begin
     return query select i.* from pgq.get_queue_info(null) i;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.get_queue_info(in i_queue_name text, out queue_name text, out queue_ntables integer, out queue_cur_table integer, out queue_rotation_period interval, out queue_switch_time timestamptz, out queue_external_ticker boolean, out queue_ticker_paused boolean, out queue_ticker_max_count integer, out queue_ticker_max_lag interval, out queue_ticker_idle_period interval, out ticker_lag interval, out ev_per_sec float8, out ev_new bigint, out last_tick_id bigint) is 'State of one queue or of all.';
 
 comment on function pgq.get_queue_info(out queue_name text, out queue_ntables integer, out queue_cur_table integer, out queue_rotation_period interval, out queue_switch_time timestamptz, out queue_external_ticker boolean, out queue_ticker_paused boolean, out queue_ticker_max_count integer, out queue_ticker_max_lag interval, out queue_ticker_idle_period interval, out ticker_lag interval, out ev_per_sec float8, out ev_new bigint, out last_tick_id bigint) is 'State of all queues.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/get_queue_info.sql', 'de6527c9655ea503dc5203a83f9a86beba96bb2323eabe567ee5b290e8476c80', 'bundle')
+values ('pgq', 'functions/get_queue_info.sql', '0cb8c785319e7934362a65a79eac83dcda3bad2ebea554a600a0843ff196b442', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/get_queue_info.sql';
@@ -3783,12 +3783,12 @@ returns bigint as $$
 begin
     return coalesce(pg_catalog.pg_sequence_last_value(i_queue_event_seq::regclass), 0);
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._event_count(i_queue_event_seq text) is 'Event counter of a queue: how many ids its sequence has given out.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_event_count.sql', 'a99b9b33c6825e0c6381891b73dbb1dc468ad3c8f6c730c5df10c3266f8cdf3f', 'bundle')
+values ('pgq', 'functions/_event_count.sql', '3b43ebd1a5a9765726fec2b97d29058375e75caacef00844e2990e3c27638304', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_event_count.sql';
@@ -3877,12 +3877,12 @@ begin
     end if;
     return v_lag >= 2 * (v_newest.tick_time - v_before) or v_lag >= i_queue.queue_ticker_idle_period;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._tick_due(i_queue pgq.queue, i_events bigint, i_locked boolean) is 'Decides whether a queue needs a tick now; the rules stand at pgq.ticker(1).';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_tick_due.sql', '3bf6382bd6a147c5c79076004c53f8b26d2c1b8b5edcb020107741d3d87b0aaf', 'bundle')
+values ('pgq', 'functions/_tick_due.sql', '7ad449a9f7c83d664a36c4c801185059298f268e4c7d29cd3d62471b2da20501', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_tick_due.sql';
@@ -3996,12 +3996,12 @@ begin
     end if;
     perform set_config(v_name, i_txid || ':' || (v_count + 1), true);
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._check_tx_limit(i_queue_id integer, i_limit integer, i_txid bigint) is 'Counts one event against queue_per_tx_limit.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_check_tx_limit.sql', 'fd57aad2ff7ee44bc277a0c169444ff39ea52e261f47ede3fecccbea755c06a5', 'bundle')
+values ('pgq', 'functions/_check_tx_limit.sql', 'a0cecdcce5d977dcc2fd3bae054f3d40970defdd889d835bed48251b15963cb5', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_check_tx_limit.sql';
@@ -4053,12 +4053,12 @@ begin
            and s.sub_consumer = i_consumer_id
            and starts_with(c.co_name, main.co_name || '.'));
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._is_group_member(i_queue_id integer, i_consumer_id integer) is 'Tells whether a subscription belongs to a subconsumer.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_is_group_member.sql', '528aa7e77eb7e4687bf92bcb233b714c8b747ab92f36fd322ceb23fb8617b998', 'bundle')
+values ('pgq', 'functions/_is_group_member.sql', '6b1d3ad39cc2ccb8d9a6520dc3d543e2b2ce0ac93250fb3113199fe9b58b8aa3', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_is_group_member.sql';
@@ -4104,12 +4104,12 @@ begin
          where n.nspname = i_schema
            and p.proname = i_function);
 end;
-$$ language plpgsql stable;
+$$ language plpgsql stable set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._has_function(i_schema text, i_function text) is 'Tells whether a function of another schema is installed.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_has_function.sql', 'ca3927b9f2ab912a4a7cc46c901fe55875bca7719ac9cf99277aae4bd6719603', 'bundle')
+values ('pgq', 'functions/_has_function.sql', 'bfa0ca3f4a59f1cdd4351a408679ebee8f71df98ad77222f33ce28c3c0a6aa5d', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_has_function.sql';
@@ -4159,12 +4159,12 @@ begin
                 end, '' order by s.n)
               from regexp_split_to_table(i_text, '') with ordinality s (c, n));
 end;
-$$ language plpgsql immutable strict;
+$$ language plpgsql immutable strict set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._urlencode(i_text text) is 'Percent-encodes a text the way logutriga events carry it: letters, digits, underscore, dot and minus stay, a blank becomes a plus sign, every other byte of the UTF-8 form becomes %xx in lower case.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_urlencode.sql', '32afdd7eeae389f9de3ad0c634f0aec10463ca1200fefb8752713027dfa5a5f8', 'bundle')
+values ('pgq', 'functions/_urlencode.sql', 'c34652be315213018c0cca6896b18e1866b38fa57c0217384a189a2573a0e2f7', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_urlencode.sql';
@@ -4236,12 +4236,12 @@ begin
     end loop;
     return v_options;
 end;
-$$ language plpgsql immutable;
+$$ language plpgsql immutable set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._trigger_options(i_args text[]) is 'Reads the arguments of a change capture trigger.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_trigger_options.sql', 'ee7bf01099f5590272447daa20c0b1674a9a5252f0e785d3fbb9eaa27092c6a2', 'bundle')
+values ('pgq', 'functions/_trigger_options.sql', 'b3aaa43cea05501ec6d88c565c1c3cf00e359751c87079f8579ebb1453057e64', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_trigger_options.sql';
@@ -4307,7 +4307,7 @@ begin
     for col_no, col_name, col_type, new_text in
         select a.attnum, a.attname, a.atttypid,
                case when a.atttypid in ('text'::regtype, 'varchar'::regtype) then '(%s).%I::text'
-                    else 'case when num_nulls((%s).%I) = 0 then format(''%%s'', (%1$s).%2$I) end' end
+                    else 'case when pg_catalog.num_nulls((%s).%I) = 0 then pg_catalog.format(''%%s'', (%1$s).%2$I) end' end
           from pg_attribute a
          where a.attrelid = i_table
            and a.attnum > 0
@@ -4325,12 +4325,12 @@ begin
         return next;
     end loop;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._trigger_columns(in i_table oid, in i_op text, in i_options jsonb, out col_no integer, out col_name text, out col_type oid, out key_no integer, out is_data boolean, out magic text, out new_text text, out old_text text) is 'The columns of a table as its capture trigger sees them, under their current names.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_trigger_columns.sql', 'f4e2eeb09e6dce52c64abbf87e7ff44e8088c91ee824f8b17f08a3e7deaa9700', 'bundle')
+values ('pgq', 'functions/_trigger_columns.sql', 'e1e300308892c84b6934e64b5d69d87ea19eaf3a86b6a2bebfe09e86162bac99', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_trigger_columns.sql';
@@ -4378,12 +4378,12 @@ begin
               join pg_namespace n on n.oid = r.relnamespace
              where r.oid = i_table);
 end;
-$$ language plpgsql stable;
+$$ language plpgsql stable set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._trigger_json_type(i_table oid, i_op text, i_key_json text) is 'Event type of jsontriga.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_trigger_json_type.sql', 'f369f88298f6d4308dd5ca0bb9773c1a21e6c96847cd8fde1a3e785fd3ed6457', 'bundle')
+values ('pgq', 'functions/_trigger_json_type.sql', 'e66a57f7a5251d3b0a50165c9f00e9e2ae17e889dc2d11339857399d8e2b8202', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_trigger_json_type.sql';
@@ -4448,8 +4448,8 @@ begin
                    case when c.col_type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
                         then case i_row when '$1' then c.new_text else c.old_text end
                         when c.col_type in ('bool'::regtype, 'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)
-                        then format('to_json((%s).%I)::text', i_row, c.col_name)
-                        else 'to_json(' || case i_row when '$1' then c.new_text else c.old_text end || ')::text'
+                        then format('pg_catalog.to_json((%s).%I)::text', i_row, c.col_name)
+                        else 'pg_catalog.to_json(' || case i_row when '$1' then c.new_text else c.old_text end || ')::text'
                    end || ', ''null'')',
                    ' || '','' || ' order by c.col_no)
           into v_sql
@@ -4457,19 +4457,19 @@ begin
          where c.is_data;
         return coalesce('''{'' || ' || v_sql || ' || ''}''', '''{}''');
     else
-        select string_agg(format('%L || quote_literal(%s)', quote_ident(c.col_name) || '=', c.old_text),
+        select string_agg(format('%L || pg_catalog.quote_literal(%s)', quote_ident(c.col_name) || '=', c.old_text),
                           ' || '' and '' || ' order by c.col_no) filter (where c.key_no is not null),
-               (array_agg(format('%L || quote_literal(%s)', quote_ident(c.col_name) || '=', c.new_text)
+               (array_agg(format('%L || pg_catalog.quote_literal(%s)', quote_ident(c.col_name) || '=', c.new_text)
                           order by c.col_no) filter (where c.key_no is not null))[1],
                case i_op
                when 'INSERT' then
                    quote_literal('(' || string_agg(quote_ident(c.col_name), ',' order by c.col_no) filter (where c.is_data)
                                  || ') values (') || ' || ' ||
-                   string_agg(format('coalesce(quote_literal(%s), ''null'')', c.new_text), ' || '','' || ' order by c.col_no)
+                   string_agg(format('coalesce(pg_catalog.quote_literal(%s), ''null'')', c.new_text), ' || '','' || ' order by c.col_no)
                        filter (where c.is_data) || ' || '')'''
                when 'UPDATE' then
-                   'concat_ws('','', ' ||
-                   string_agg(format('case when (%s) is distinct from (%s) then %L || coalesce(quote_literal(%1$s), ''NULL'') end',
+                   'pg_catalog.concat_ws('','', ' ||
+                   string_agg(format('case when (%s) is distinct from (%s) then %L || coalesce(pg_catalog.quote_literal(%1$s), ''NULL'') end',
                                      c.new_text, c.old_text, quote_ident(c.col_name) || '='), ', ' order by c.col_no)
                        filter (where c.is_data) || ')'
                end
@@ -4481,12 +4481,12 @@ begin
             else v_key end;
     end case;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._trigger_data_sql(i_kind text, i_table oid, i_op text, i_options jsonb, i_row text) is 'SQL expression for the data of a change event: the whole row url encoded (logutriga) or as a JSON object (jsontriga), or the rest of an SQL statement (sqltriga).';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_trigger_data_sql.sql', '43056e0912a0d7589c812589c3b523365df66634656f9111b609285f0014492c', 'bundle')
+values ('pgq', 'functions/_trigger_data_sql.sql', 'ce3f80b507cbe7d2c4e67635f9e3a3c36b9ad4f4a1ab95001fa511597900bec8', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_trigger_data_sql.sql';
@@ -4571,7 +4571,7 @@ begin
     foreach v_field in array array['ev_type', 'ev_data', 'ev_extra1', 'ev_extra2', 'ev_extra3', 'ev_extra4'] loop
         v_expr := v_fields ->> v_field;
         if i_options ? v_field then
-            v_expr := format('(select case when num_nulls(y.x) = 0 then format(''%%s'', y.x) end'
+            v_expr := format('(select case when pg_catalog.num_nulls(y.x) = 0 then pg_catalog.format(''%%s'', y.x) end'
                              ' from (select %s as x from (select ($1).*) r) y)', i_options ->> v_field);
         end if;
         v_columns := v_columns || ', (' || v_expr || ')::text as ' || v_field;
@@ -4585,12 +4585,12 @@ begin
         || case when i_op = 'INSERT' then 'false' else '(' || v_cols.key_null || ')' end || ' as key_null'
         || v_columns;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._trigger_event_sql(i_kind text, i_table oid, i_op text, i_options jsonb) is 'SQL that makes the event of one row change: one query whose whole text depends on the table only, its parameters are the rows.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_trigger_event_sql.sql', 'b541f2eac57a30f9423f410f437931ef6fa8ef26f2f79e2a805ac6dbd9991b60', 'bundle')
+values ('pgq', 'functions/_trigger_event_sql.sql', '146d9615731df77b1a83159202e92f21f8388e65b93ed7c6edb23577ce9ae684', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_trigger_event_sql.sql';
@@ -4655,12 +4655,12 @@ begin
            from pg_class r join pg_namespace n on n.oid = r.relnamespace where r.oid = i_table),
         null, null, null);
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._trigger_truncate(i_kind text, i_table oid, i_options jsonb, i_queue_name text) is 'Writes the event of a truncate.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_trigger_truncate.sql', 'a007e404483822d299cc33c6431f5503f306d1a0b9b7fa8fc20f24e423b4aaa9', 'bundle')
+values ('pgq', 'functions/_trigger_truncate.sql', 'c2822bd94df5a739a591922f3d1ed638563947cb999a092ee1aaaaa388518584', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_trigger_truncate.sql';

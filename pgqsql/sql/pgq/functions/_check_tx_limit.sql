@@ -44,4 +44,4 @@ begin
     end if;
     perform set_config(v_name, i_txid || ':' || (v_count + 1), true);
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

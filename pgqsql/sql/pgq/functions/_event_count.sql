@@ -28,4 +28,4 @@ returns bigint as $$
 begin
     return coalesce(pg_catalog.pg_sequence_last_value(i_queue_event_seq::regclass), 0);
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

@@ -32,4 +32,4 @@ begin
          where n.nspname = i_schema
            and p.proname = i_function);
 end;
-$$ language plpgsql stable;
+$$ language plpgsql stable set search_path = pg_catalog, pgq, pg_temp;

@@ -38,4 +38,4 @@ begin
            and s.sub_consumer = i_consumer_id
            and starts_with(c.co_name, main.co_name || '.'));
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

@@ -75,4 +75,4 @@ begin
     end if;
     return v_lag >= 2 * (v_newest.tick_time - v_before) or v_lag >= i_queue.queue_ticker_idle_period;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

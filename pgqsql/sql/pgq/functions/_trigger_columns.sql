@@ -52,7 +52,7 @@ begin
     for col_no, col_name, col_type, new_text in
         select a.attnum, a.attname, a.atttypid,
                case when a.atttypid in ('text'::regtype, 'varchar'::regtype) then '(%s).%I::text'
-                    else 'case when num_nulls((%s).%I) = 0 then format(''%%s'', (%1$s).%2$I) end' end
+                    else 'case when pg_catalog.num_nulls((%s).%I) = 0 then pg_catalog.format(''%%s'', (%1$s).%2$I) end' end
           from pg_attribute a
          where a.attrelid = i_table
            and a.attnum > 0
@@ -70,4 +70,4 @@ begin
         return next;
     end loop;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

@@ -51,8 +51,8 @@ begin
                    case when c.col_type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
                         then case i_row when '$1' then c.new_text else c.old_text end
                         when c.col_type in ('bool'::regtype, 'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)
-                        then format('to_json((%s).%I)::text', i_row, c.col_name)
-                        else 'to_json(' || case i_row when '$1' then c.new_text else c.old_text end || ')::text'
+                        then format('pg_catalog.to_json((%s).%I)::text', i_row, c.col_name)
+                        else 'pg_catalog.to_json(' || case i_row when '$1' then c.new_text else c.old_text end || ')::text'
                    end || ', ''null'')',
                    ' || '','' || ' order by c.col_no)
           into v_sql
@@ -60,19 +60,19 @@ begin
          where c.is_data;
         return coalesce('''{'' || ' || v_sql || ' || ''}''', '''{}''');
     else
-        select string_agg(format('%L || quote_literal(%s)', quote_ident(c.col_name) || '=', c.old_text),
+        select string_agg(format('%L || pg_catalog.quote_literal(%s)', quote_ident(c.col_name) || '=', c.old_text),
                           ' || '' and '' || ' order by c.col_no) filter (where c.key_no is not null),
-               (array_agg(format('%L || quote_literal(%s)', quote_ident(c.col_name) || '=', c.new_text)
+               (array_agg(format('%L || pg_catalog.quote_literal(%s)', quote_ident(c.col_name) || '=', c.new_text)
                           order by c.col_no) filter (where c.key_no is not null))[1],
                case i_op
                when 'INSERT' then
                    quote_literal('(' || string_agg(quote_ident(c.col_name), ',' order by c.col_no) filter (where c.is_data)
                                  || ') values (') || ' || ' ||
-                   string_agg(format('coalesce(quote_literal(%s), ''null'')', c.new_text), ' || '','' || ' order by c.col_no)
+                   string_agg(format('coalesce(pg_catalog.quote_literal(%s), ''null'')', c.new_text), ' || '','' || ' order by c.col_no)
                        filter (where c.is_data) || ' || '')'''
                when 'UPDATE' then
-                   'concat_ws('','', ' ||
-                   string_agg(format('case when (%s) is distinct from (%s) then %L || coalesce(quote_literal(%1$s), ''NULL'') end',
+                   'pg_catalog.concat_ws('','', ' ||
+                   string_agg(format('case when (%s) is distinct from (%s) then %L || coalesce(pg_catalog.quote_literal(%1$s), ''NULL'') end',
                                      c.new_text, c.old_text, quote_ident(c.col_name) || '='), ', ' order by c.col_no)
                        filter (where c.is_data) || ')'
                end
@@ -84,4 +84,4 @@ begin
             else v_key end;
     end case;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

@@ -71,7 +71,7 @@ begin
     foreach v_field in array array['ev_type', 'ev_data', 'ev_extra1', 'ev_extra2', 'ev_extra3', 'ev_extra4'] loop
         v_expr := v_fields ->> v_field;
         if i_options ? v_field then
-            v_expr := format('(select case when num_nulls(y.x) = 0 then format(''%%s'', y.x) end'
+            v_expr := format('(select case when pg_catalog.num_nulls(y.x) = 0 then pg_catalog.format(''%%s'', y.x) end'
                              ' from (select %s as x from (select ($1).*) r) y)', i_options ->> v_field);
         end if;
         v_columns := v_columns || ', (' || v_expr || ')::text as ' || v_field;
@@ -85,4 +85,4 @@ begin
         || case when i_op = 'INSERT' then 'false' else '(' || v_cols.key_null || ')' end || ' as key_null'
         || v_columns;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

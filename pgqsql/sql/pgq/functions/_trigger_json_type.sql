@@ -34,4 +34,4 @@ begin
               join pg_namespace n on n.oid = r.relnamespace
              where r.oid = i_table);
 end;
-$$ language plpgsql stable;
+$$ language plpgsql stable set search_path = pg_catalog, pgq, pg_temp;

@@ -58,4 +58,4 @@ begin
     end loop;
     return v_options;
 end;
-$$ language plpgsql immutable;
+$$ language plpgsql immutable set search_path = pg_catalog, pgq, pg_temp;

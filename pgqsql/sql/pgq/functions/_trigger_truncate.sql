@@ -51,4 +51,4 @@ begin
            from pg_class r join pg_namespace n on n.oid = r.relnamespace where r.oid = i_table),
         null, null, null);
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

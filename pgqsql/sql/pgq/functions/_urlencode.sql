@@ -36,4 +36,4 @@ begin
                 end, '' order by s.n)
               from regexp_split_to_table(i_text, '') with ordinality s (c, n));
 end;
-$$ language plpgsql immutable strict;
+$$ language plpgsql immutable strict set search_path = pg_catalog, pgq, pg_temp;

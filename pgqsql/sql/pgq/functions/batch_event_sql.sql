@@ -56,8 +56,8 @@ begin
       from txid_snapshot_xip(v_batch.s1) x
      where txid_visible_in_snapshot(x, v_batch.s2);
 
-    v_where := format('not txid_visible_in_snapshot(ev_txid, %L::txid_snapshot)'
-                      ' and txid_visible_in_snapshot(ev_txid, %L::txid_snapshot)'
+    v_where := format('not pg_catalog.txid_visible_in_snapshot(ev_txid, %L::pg_catalog.txid_snapshot)'
+                      ' and pg_catalog.txid_visible_in_snapshot(ev_txid, %L::pg_catalog.txid_snapshot)'
                       ' and (ev_owner is null or ev_owner = %s)',
                       v_batch.s1, v_batch.s2, v_batch.sub_id);
     for v_table in select pgq.batch_event_tables(x_batch_id) loop
@@ -74,4 +74,4 @@ begin
     end loop;
     return array_to_string(v_parts, ' union all ') || ' order by 1';
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

@@ -53,4 +53,4 @@ begin
         return next format('pgq.event_%s_%s', v_batch.queue_id, v_batch.queue_cur_table);
     end if;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

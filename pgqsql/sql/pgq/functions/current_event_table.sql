@@ -51,4 +51,4 @@ begin
     end if;
     return 'pgq.event_' || v_queue_id || '_' || v_slot;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

@@ -97,4 +97,4 @@ returns integer as $$
 begin
     return pgq.drop_queue(x_queue_name, false);
 end;
-$$ language plpgsql volatile strict;
+$$ language plpgsql volatile strict set search_path = pg_catalog, pgq, pg_temp;

@@ -68,4 +68,4 @@ begin
     next_tick_time := v_newest.tick_time;
     next_tick_seq := v_newest.tick_event_seq;
 end;
-$$ language plpgsql stable;
+$$ language plpgsql stable set search_path = pg_catalog, pgq, pg_temp;

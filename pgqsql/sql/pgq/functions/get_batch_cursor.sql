@@ -11,8 +11,8 @@ returns setof record as $$
     --     ev_id and returns the first ones. The rest is read with plain FETCH;
     --     the cursor lives until it is closed or the transaction ends.
     --
-    --     The filter is SQL text and runs with the rights of the caller: never
-    --     make it from input of users.
+    --     The filter is SQL text and runs with the rights and the search_path of
+    --     the caller: never make it from input of users.
     --
     -- Parameters:
     --     i_batch_id    - open batch
@@ -46,9 +46,9 @@ begin
     if i_extra_where is not null then
         v_sql := 'select * from (' || v_sql || ') ev where (' || i_extra_where || ') order by 1';
     end if;
-    execute format('declare %I no scroll cursor for ', i_cursor_name) || v_sql;
+    execute pg_catalog.format('declare %I no scroll cursor for ', i_cursor_name) || v_sql;
     if i_quick_limit > 0 then
-        return query execute format('fetch %s from %I', i_quick_limit, i_cursor_name);
+        return query execute pg_catalog.format('fetch %s from %I', i_quick_limit, i_cursor_name);
     end if;
 end;
 $$ language plpgsql volatile;

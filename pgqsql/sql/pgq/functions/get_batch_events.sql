@@ -33,4 +33,4 @@ returns setof record as $$
 begin
     return query execute pgq.batch_event_sql(x_batch_id);
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

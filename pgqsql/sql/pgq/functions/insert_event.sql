@@ -29,7 +29,7 @@ returns bigint as $$
 begin
     return pgq.insert_event(queue_name, ev_type, ev_data, null, null, null, null);
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
 create or replace function pgq.insert_event(
     queue_name text, ev_type text, ev_data text,

@@ -78,4 +78,4 @@ begin
         return next;
     end if;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

@@ -70,4 +70,4 @@ begin
     end loop;
     return v_count;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

@@ -84,4 +84,4 @@ begin
        and txid_snapshot_xmin(t.tick_snapshot) < v_queue.queue_switch_step2;
     return 0;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

@@ -33,4 +33,4 @@ begin
        and q.queue_switch_step1 <> txid_current();
     return 0;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

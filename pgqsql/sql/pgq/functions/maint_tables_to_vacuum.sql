@@ -41,4 +41,4 @@ begin
                          and c.relkind = 'r'
          order by v.n;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

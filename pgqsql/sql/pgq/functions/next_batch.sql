@@ -29,4 +29,4 @@ begin
     return (select b.batch_id
               from pgq.next_batch_custom(i_queue_name, i_consumer_name, null, null, null) b);
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

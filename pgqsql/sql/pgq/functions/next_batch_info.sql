@@ -35,4 +35,4 @@ begin
                     cur_tick_event_seq, prev_tick_event_seq
       from pgq.next_batch_custom(i_queue_name, i_consumer_name, null, null, null) b;
 end;
-$$ language plpgsql volatile;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;

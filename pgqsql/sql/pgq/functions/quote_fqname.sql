@@ -32,4 +32,4 @@ begin
     end if;
     return quote_ident(substr(i_name, 1, v_dot - 1)) || '.' || quote_ident(substr(i_name, v_dot + 1));
 end;
-$$ language plpgsql immutable strict;
+$$ language plpgsql immutable strict set search_path = pg_catalog, pgq, pg_temp;

@@ -30,4 +30,4 @@ begin
     execute 'select last_value from ' || pgq.quote_fqname(i_seq_name) into v_value;
     return v_value;
 end;
-$$ language plpgsql volatile strict;
+$$ language plpgsql volatile strict set search_path = pg_catalog, pgq, pg_temp;

@@ -34,4 +34,4 @@ begin
     end if;
     return v_value;
 end;
-$$ language plpgsql volatile strict;
+$$ language plpgsql volatile strict set search_path = pg_catalog, pgq, pg_temp;

@@ -42,4 +42,4 @@ begin
     end loop;
     return 1;
 end;
-$$ language plpgsql volatile strict;
+$$ language plpgsql volatile strict set search_path = pg_catalog, pgq, pg_temp;

@@ -27,4 +27,4 @@ returns text as $$
 begin
     return '3.5-skyd';
 end;
-$$ language plpgsql immutable;
+$$ language plpgsql immutable set search_path = pg_catalog, pgq, pg_temp;

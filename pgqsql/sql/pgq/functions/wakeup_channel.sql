@@ -32,4 +32,4 @@ begin
     end if;
     return 'pgq_' || md5(i_queue_name);
 end;
-$$ language plpgsql immutable strict;
+$$ language plpgsql immutable strict set search_path = pg_catalog, pgq, pg_temp;
