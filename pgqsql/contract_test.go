@@ -54,10 +54,6 @@ func installedFunctions(t testing.TB, conn *pgx.Conn) []catalogFunction {
 	return all
 }
 
-// incompleteCalls are functions whose section Calls is known to be wrong.
-// TODO(2): correct the headers and empty the list.
-var incompleteCalls = []string{"_trigger_event_sql", "_trigger_run"}
-
 // called finds function calls of our schemas in a text.
 var called = regexp.MustCompile(`\b((?:pgq|pgq_coop|pgq_ext|pgq_node|londiste|skyd)\.[a-z0-9_]+)\s*\(`)
 
@@ -91,9 +87,6 @@ func TestContract_HeadersMatchTheCatalog(t *testing.T) {
 		}
 		if !f.HasComment {
 			t.Errorf("%s: no comment on function", f.Signature)
-		}
-		if slices.Contains(incompleteCalls, f.Name) {
-			continue
 		}
 		for _, name := range regexp.MustCompile(`[a-z_]+\.[a-z0-9_]+\(\d+\)`).FindAllString(h.Calls, -1) {
 			if !exists[name] {

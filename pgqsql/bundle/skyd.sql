@@ -4254,12 +4254,12 @@ set path = excluded.path, fingerprint = excluded.fingerprint;
 
 -- File pgq/functions/_trigger_columns.sql
 create or replace function pgq._trigger_columns(
-    in i_table oid, in i_op text, in i_options jsonb,
+    in i_table oid, in i_options jsonb,
     out col_no integer, out col_name text, out col_type oid, out key_no integer, out is_data boolean,
     out magic text, out new_text text, out old_text text)
 returns setof record as $$
     -- ----------------------------------------------------------------
-    -- Function: pgq._trigger_columns(3)
+    -- Function: pgq._trigger_columns(2)
     --
     --     The columns of a table as its capture trigger sees them, under their
     --     current names. Values are rendered by the output function of their
@@ -4267,7 +4267,6 @@ returns setof record as $$
     --
     -- Parameters:
     --     i_table   - table
-    --     i_op      - TG_OP
     --     i_options - from pgq._trigger_options
     --
     -- Returns:
@@ -4327,10 +4326,10 @@ begin
 end;
 $$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 
-comment on function pgq._trigger_columns(in i_table oid, in i_op text, in i_options jsonb, out col_no integer, out col_name text, out col_type oid, out key_no integer, out is_data boolean, out magic text, out new_text text, out old_text text) is 'The columns of a table as its capture trigger sees them, under their current names.';
+comment on function pgq._trigger_columns(in i_table oid, in i_options jsonb, out col_no integer, out col_name text, out col_type oid, out key_no integer, out is_data boolean, out magic text, out new_text text, out old_text text) is 'The columns of a table as its capture trigger sees them, under their current names.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_trigger_columns.sql', 'e1e300308892c84b6934e64b5d69d87ea19eaf3a86b6a2bebfe09e86162bac99', 'bundle')
+values ('pgq', 'functions/_trigger_columns.sql', 'cf345e44a0b896ff53bd49d1818cc8126d11f93f0fd9721fa33f1f2bd60f14f7', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_trigger_columns.sql';
@@ -4418,7 +4417,7 @@ returns text as $$
     --     unknown magic column
     --
     -- Calls:
-    --     pgq._trigger_columns(3), pgq._urlencode(1)
+    --     pgq._trigger_columns(2), pgq._urlencode(1)
     --
     -- Tables:
     --     none
@@ -4439,7 +4438,7 @@ begin
                                  pgq._urlencode(c.col_name)),
                           ' || ''&'' || ' order by c.col_no)
           into v_sql
-          from pgq._trigger_columns(i_table, i_op, i_options) c
+          from pgq._trigger_columns(i_table, i_options) c
          where c.is_data;
         return coalesce(v_sql, '''''');
     when 'jsontriga' then
@@ -4453,7 +4452,7 @@ begin
                    end || ', ''null'')',
                    ' || '','' || ' order by c.col_no)
           into v_sql
-          from pgq._trigger_columns(i_table, i_op, i_options) c
+          from pgq._trigger_columns(i_table, i_options) c
          where c.is_data;
         return coalesce('''{'' || ' || v_sql || ' || ''}''', '''{}''');
     else
@@ -4474,7 +4473,7 @@ begin
                        filter (where c.is_data) || ')'
                end
           into v_key, v_first, v_sql
-          from pgq._trigger_columns(i_table, i_op, i_options) c;
+          from pgq._trigger_columns(i_table, i_options) c;
         return case i_op
             when 'INSERT' then coalesce(v_sql, '''() values ()''')
             when 'UPDATE' then format('coalesce(nullif(%s, ''''), %s) || '' where '' || %s', coalesce(v_sql, ''''''), v_first, v_key)
@@ -4486,7 +4485,7 @@ $$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 comment on function pgq._trigger_data_sql(i_kind text, i_table oid, i_op text, i_options jsonb, i_row text) is 'SQL expression for the data of a change event: the whole row url encoded (logutriga) or as a JSON object (jsontriga), or the rest of an SQL statement (sqltriga).';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_trigger_data_sql.sql', 'ce3f80b507cbe7d2c4e67635f9e3a3c36b9ad4f4a1ab95001fa511597900bec8', 'bundle')
+values ('pgq', 'functions/_trigger_data_sql.sql', '949a7a96ed19caa44f4e916b6950eae667cf811fecaf30c46a0de7bdf0b4d4ce', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_trigger_data_sql.sql';
@@ -4521,7 +4520,8 @@ returns text as $$
     --     unknown magic column; no key for an update or delete
     --
     -- Calls:
-    --     pgq._trigger_columns(3), pgq._trigger_data_sql(3)
+    --     pgq._trigger_columns(2), pgq._trigger_data_sql(5),
+    --     pgq._trigger_json_type(3)
     --
     -- Tables:
     --     none
@@ -4548,7 +4548,7 @@ begin
                     filter (where c.key_no is not null), 'false') as key_null,
            coalesce(jsonb_object_agg(c.magic, c.new_text) filter (where c.magic is not null), '{}') as magic
       into v_cols
-      from pgq._trigger_columns(i_table, i_op, i_options) c;
+      from pgq._trigger_columns(i_table, i_options) c;
     if i_op <> 'INSERT' and v_cols.keys = 0 then
         raise exception 'table % has no primary key, % cannot be logged', i_table::regclass, lower(i_op)
             using errcode = 'object_not_in_prerequisite_state', hint = 'Add a key, or name columns with pkey=.';
@@ -4590,7 +4590,7 @@ $$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 comment on function pgq._trigger_event_sql(i_kind text, i_table oid, i_op text, i_options jsonb) is 'SQL that makes the event of one row change: one query whose whole text depends on the table only, its parameters are the rows.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_trigger_event_sql.sql', '146d9615731df77b1a83159202e92f21f8388e65b93ed7c6edb23577ce9ae684', 'bundle')
+values ('pgq', 'functions/_trigger_event_sql.sql', 'e1d0e95f8f2f6d673e606e626ec813e39c225fbe5c03cf1514b646881380543b', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_trigger_event_sql.sql';
@@ -4622,7 +4622,7 @@ returns void as $$
     --     arguments that need a row; as pgq.insert_event(7)
     --
     -- Calls:
-    --     pgq._trigger_columns(3), pgq._trigger_json_type(3),
+    --     pgq._trigger_columns(2), pgq._trigger_json_type(3),
     --     pgq.insert_event(7)
     --
     -- Tables:
@@ -4644,7 +4644,7 @@ begin
     end if;
     if i_kind = 'jsontriga' then
         select coalesce(json_agg(c.col_name order by c.key_no), '[]')::text into v_key
-          from pgq._trigger_columns(i_table, 'TRUNCATE', i_options) c
+          from pgq._trigger_columns(i_table, i_options) c
          where c.key_no is not null;
     end if;
     perform pgq.insert_event(
@@ -4660,7 +4660,7 @@ $$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 comment on function pgq._trigger_truncate(i_kind text, i_table oid, i_options jsonb, i_queue_name text) is 'Writes the event of a truncate.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_trigger_truncate.sql', 'c2822bd94df5a739a591922f3d1ed638563947cb999a092ee1aaaaa388518584', 'bundle')
+values ('pgq', 'functions/_trigger_truncate.sql', '7716d995d49fe92bf898338f18948e0a45afe9ffafb56683fbcc8745158ecccc', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_trigger_truncate.sql';
@@ -4699,7 +4699,7 @@ returns boolean as $$
     --
     -- Calls:
     --     pgq._trigger_options(1), pgq._trigger_event_sql(4),
-    --     pgq.insert_event(7)
+    --     pgq._trigger_truncate(4), pgq.insert_event(7)
     --
     -- Tables:
     --     none
@@ -4753,7 +4753,7 @@ $$ language plpgsql volatile;
 comment on function pgq._trigger_run(i_kind text, i_table oid, i_op text, i_when text, i_args text[], i_new anyelement, i_old anyelement) is 'Writes the event of one row change or one truncate; the common part of the change capture triggers.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_trigger_run.sql', '26a324628b1b05ebf2b163e3593023c0872b4693bf477507c2078a45a7545cd5', 'bundle')
+values ('pgq', 'functions/_trigger_run.sql', 'ce411691061867b0e3307713cfe12f212c3be7bbdbd05373feb332c87b6608ec', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_trigger_run.sql';
@@ -4809,7 +4809,7 @@ grant execute on function
     pgq.insert_event(text, text, text, text, text, text, text),
     pgq.current_event_table(text),
     pgq.logutriga(), pgq.sqltriga(), pgq.jsontriga(),
-    pgq._trigger_options(text[]), pgq._trigger_columns(oid, text, jsonb),
+    pgq._trigger_options(text[]), pgq._trigger_columns(oid, jsonb),
     pgq._trigger_event_sql(text, oid, text, jsonb), pgq._trigger_data_sql(text, oid, text, jsonb, text),
     pgq._trigger_json_type(oid, text, text), pgq._trigger_truncate(text, oid, jsonb, text),
     pgq._trigger_run(text, oid, text, text, text[], anyelement, anyelement),
@@ -4836,7 +4836,7 @@ grant select, insert, update, delete
 grant select, insert, truncate on pgq.event_template to pgq_admin;
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'grants.sql', '2e0558a984636cf90990dcd57bab14174f4d5b4c109b43ebcdec34cc3d52dd67', 'bundle')
+values ('pgq', 'grants.sql', 'bdba68c96ee016bb2c074562bea9dc8a06cd0b66370d582d416608bf0f0a20a3', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 

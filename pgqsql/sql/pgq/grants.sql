@@ -42,7 +42,7 @@ grant execute on function
     pgq.insert_event(text, text, text, text, text, text, text),
     pgq.current_event_table(text),
     pgq.logutriga(), pgq.sqltriga(), pgq.jsontriga(),
-    pgq._trigger_options(text[]), pgq._trigger_columns(oid, text, jsonb),
+    pgq._trigger_options(text[]), pgq._trigger_columns(oid, jsonb),
     pgq._trigger_event_sql(text, oid, text, jsonb), pgq._trigger_data_sql(text, oid, text, jsonb, text),
     pgq._trigger_json_type(oid, text, text), pgq._trigger_truncate(text, oid, jsonb, text),
     pgq._trigger_run(text, oid, text, text, text[], anyelement, anyelement),

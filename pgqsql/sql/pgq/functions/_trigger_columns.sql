@@ -1,10 +1,10 @@
 create or replace function pgq._trigger_columns(
-    in i_table oid, in i_op text, in i_options jsonb,
+    in i_table oid, in i_options jsonb,
     out col_no integer, out col_name text, out col_type oid, out key_no integer, out is_data boolean,
     out magic text, out new_text text, out old_text text)
 returns setof record as $$
     -- ----------------------------------------------------------------
-    -- Function: pgq._trigger_columns(3)
+    -- Function: pgq._trigger_columns(2)
     --
     --     The columns of a table as its capture trigger sees them, under their
     --     current names. Values are rendered by the output function of their
@@ -12,7 +12,6 @@ returns setof record as $$
     --
     -- Parameters:
     --     i_table   - table
-    --     i_op      - TG_OP
     --     i_options - from pgq._trigger_options
     --
     -- Returns:

@@ -21,7 +21,7 @@ returns text as $$
     --     unknown magic column
     --
     -- Calls:
-    --     pgq._trigger_columns(3), pgq._urlencode(1)
+    --     pgq._trigger_columns(2), pgq._urlencode(1)
     --
     -- Tables:
     --     none
@@ -42,7 +42,7 @@ begin
                                  pgq._urlencode(c.col_name)),
                           ' || ''&'' || ' order by c.col_no)
           into v_sql
-          from pgq._trigger_columns(i_table, i_op, i_options) c
+          from pgq._trigger_columns(i_table, i_options) c
          where c.is_data;
         return coalesce(v_sql, '''''');
     when 'jsontriga' then
@@ -56,7 +56,7 @@ begin
                    end || ', ''null'')',
                    ' || '','' || ' order by c.col_no)
           into v_sql
-          from pgq._trigger_columns(i_table, i_op, i_options) c
+          from pgq._trigger_columns(i_table, i_options) c
          where c.is_data;
         return coalesce('''{'' || ' || v_sql || ' || ''}''', '''{}''');
     else
@@ -77,7 +77,7 @@ begin
                        filter (where c.is_data) || ')'
                end
           into v_key, v_first, v_sql
-          from pgq._trigger_columns(i_table, i_op, i_options) c;
+          from pgq._trigger_columns(i_table, i_options) c;
         return case i_op
             when 'INSERT' then coalesce(v_sql, '''() values ()''')
             when 'UPDATE' then format('coalesce(nullif(%s, ''''), %s) || '' where '' || %s', coalesce(v_sql, ''''''), v_first, v_key)

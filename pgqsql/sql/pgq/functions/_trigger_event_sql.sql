@@ -21,7 +21,8 @@ returns text as $$
     --     unknown magic column; no key for an update or delete
     --
     -- Calls:
-    --     pgq._trigger_columns(3), pgq._trigger_data_sql(3)
+    --     pgq._trigger_columns(2), pgq._trigger_data_sql(5),
+    --     pgq._trigger_json_type(3)
     --
     -- Tables:
     --     none
@@ -48,7 +49,7 @@ begin
                     filter (where c.key_no is not null), 'false') as key_null,
            coalesce(jsonb_object_agg(c.magic, c.new_text) filter (where c.magic is not null), '{}') as magic
       into v_cols
-      from pgq._trigger_columns(i_table, i_op, i_options) c;
+      from pgq._trigger_columns(i_table, i_options) c;
     if i_op <> 'INSERT' and v_cols.keys = 0 then
         raise exception 'table % has no primary key, % cannot be logged', i_table::regclass, lower(i_op)
             using errcode = 'object_not_in_prerequisite_state', hint = 'Add a key, or name columns with pkey=.';

@@ -25,7 +25,7 @@ returns boolean as $$
     --
     -- Calls:
     --     pgq._trigger_options(1), pgq._trigger_event_sql(4),
-    --     pgq.insert_event(7)
+    --     pgq._trigger_truncate(4), pgq.insert_event(7)
     --
     -- Tables:
     --     none

@@ -18,7 +18,7 @@ returns void as $$
     --     arguments that need a row; as pgq.insert_event(7)
     --
     -- Calls:
-    --     pgq._trigger_columns(3), pgq._trigger_json_type(3),
+    --     pgq._trigger_columns(2), pgq._trigger_json_type(3),
     --     pgq.insert_event(7)
     --
     -- Tables:
@@ -40,7 +40,7 @@ begin
     end if;
     if i_kind = 'jsontriga' then
         select coalesce(json_agg(c.col_name order by c.key_no), '[]')::text into v_key
-          from pgq._trigger_columns(i_table, 'TRUNCATE', i_options) c
+          from pgq._trigger_columns(i_table, i_options) c
          where c.key_no is not null;
     end if;
     perform pgq.insert_event(
