@@ -368,6 +368,8 @@ func cutIdentifier(s string) (part, tail string, err error) {
 		var b strings.Builder
 		for i := 1; i < len(s); i++ {
 			switch {
+			case s[i] == 0:
+				return "", "", errBadName
 			case s[i] != '"':
 				b.WriteByte(s[i])
 			case i+1 < len(s) && s[i+1] == '"':

@@ -30,9 +30,9 @@ func splitSecrets(dsn string) (masked string, secrets []string) {
 	return maskKeyValues(dsn)
 }
 
-// maskURL masks what follows the scheme. The user part reaches to the last @
-// before the query, because an unescaped @ or / in a password is the most
-// common way to get a DSN wrong.
+// maskURL masks what follows the scheme. The user part reaches to the last @,
+// because an unescaped @ or / in a password is the most common way to get a
+// DSN wrong.
 func maskURL(s string) (string, []string) {
 	var secrets []string
 	add := func(raw string) {
@@ -44,8 +44,17 @@ func maskURL(s string) (string, []string) {
 			secrets = append(secrets, plain)
 		}
 	}
-	main, query, hasQuery := cutQuery(s)
-	if at := strings.LastIndexByte(main, '@'); at >= 0 {
+	at, q := strings.LastIndexByte(s, '@'), strings.IndexByte(s, '?')
+	if q >= 0 && q < at {
+		if strings.ContainsAny(s[:q], ":@") {
+			// A ? in the password, or an @ in the query: nobody can tell.
+			add(s[:at])
+			return mask + s[at:], secrets
+		}
+		at = -1
+	}
+	main, query, hasQuery := strings.Cut(s, "?")
+	if at >= 0 {
 		if user, password, ok := strings.Cut(main[:at], ":"); ok {
 			add(password)
 			main = user + ":" + mask + main[at:]
@@ -63,25 +72,6 @@ func maskURL(s string) (string, []string) {
 		}
 	}
 	return main + "?" + strings.Join(parts, "&"), secrets
-}
-
-// cutQuery splits at the ? that starts the query. A ? before the first @ could
-// be part of a password with the query behind it, or the reverse; the later one
-// is taken, unless that leaves a setting unmasked.
-func cutQuery(s string) (main, query string, ok bool) {
-	at := strings.LastIndexByte(s, '@')
-	q := strings.IndexByte(s, '?')
-	if q >= 0 && q < at && !strings.Contains(s[:q], "@") && strings.Contains(s[:q], ":") {
-		// user:pa?ss@host: everything up to the last @ is the user part
-		if i := strings.IndexByte(s[at:], '?'); i >= 0 {
-			return s[:at+i], s[at+i+1:], true
-		}
-		return s, "", false
-	}
-	if q < 0 {
-		return s, "", false
-	}
-	return s[:q], s[q+1:], true
 }
 
 // maskKeyValues masks a key=value DSN, with libpq's quoting rules.
