@@ -42,14 +42,21 @@ func descendants(pid int) ([]int, error) {
 	return list, nil
 }
 
+// killLimit is how long killed processes may take to be gone.
+const killLimit = 10 * time.Second
+
 // signalTree stops pid, so that it starts nothing new, sends sig to all below
-// it until none is left that has not got it, and then to pid itself.
+// it until none is left that has not got it, and then to pid itself. Those
+// below it that are killed are gone when it returns: a backend that still holds
+// the shared memory would keep the next postmaster from starting.
 func signalTree(pid int, sig syscall.Signal) error {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		return fmt.Errorf("stop process %d: %w", pid, err)
 	}
 	done := make(map[int]bool)
-	for {
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for until := time.Now().Add(killLimit); ; <-look.C {
 		list, err := descendants(pid)
 		if err != nil {
 			return err
@@ -64,7 +71,7 @@ func signalTree(pid int, sig syscall.Signal) error {
 				return fmt.Errorf("signal process %d: %w", p, err)
 			}
 		}
-		if !fresh {
+		if !fresh && (sig != syscall.SIGKILL || len(list) == 0 || time.Now().After(until)) {
 			break
 		}
 	}
