@@ -290,16 +290,19 @@ func (ch *children) tell(c actor.Context, k *child, state messages.State, note, 
 		Path: ch.path(c, k), Kind: k.spec.kind, Database: k.spec.database, State: state, Note: note, Err: err,
 		Retry: retry, At: time.Now(), Optional: k.spec.optional,
 	}
-	ch.env.report(c, k.last)
+	if k.spec.kind != kindStatus { // which cannot hear that it is not there
+		ch.env.report(c, k.last)
+	}
 }
 
 // repeat tells status again about the dead children and asks the living to do it themselves.
 func (ch *children) repeat(c actor.Context) {
 	for _, name := range slices.Sorted(maps.Keys(ch.kids)) {
 		k := ch.kids[name]
-		ch.env.report(c, k.last)
 		if k.pid != nil {
 			c.Send(k.pid, messages.ReportStatus{})
+		} else {
+			ch.env.report(c, k.last)
 		}
 	}
 }
