@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/skytools/skyd/messages"
@@ -35,7 +36,11 @@ func Health(s Status) []Check {
 		default:
 			c.OK = s.Now.Sub(a.DownSince) < grace || (a.Optional && !a.WasUp)
 		}
-		if !c.OK && a.LastError != "" {
+		switch {
+		case c.OK || a.LastError == "":
+		case a.Note != "" && strings.HasPrefix(a.LastError, a.Note):
+			c.Text = string(a.State) + ": " + a.LastError
+		default:
 			c.Text += ": " + a.LastError
 		}
 		checks = append(checks, c)

@@ -14,7 +14,15 @@ import (
 	"github.com/skytools/skyd/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+// asProgram is the environment variable that makes the test binary be skyd.
+const asProgram = "SKYD_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main() // does not return
+	}
+	os.Exit(pgtest.Main(m))
+}
 
 // result is what a run of the program left.
 type result struct {

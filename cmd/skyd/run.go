@@ -6,8 +6,10 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -75,6 +77,7 @@ func (a *app) runDaemon(cmd *cobra.Command, flags runFlags) error {
 		return withExit(exitUsage, "", err)
 	}
 	secondSignal(cmd.Context(), exitFailed)
+	defer refuseReload(log)()
 	err = daemon.Run(cmd.Context())
 	if listen := (*runtime.ListenError)(nil); errors.As(err, &listen) {
 		return withExit(exitFailed, "choose another address with --listen HOST:PORT, or --listen none", err)
@@ -83,6 +86,24 @@ func (a *app) runDaemon(cmd *cobra.Command, flags runFlags) error {
 		return withExit(exitFailed, "see it with skyd status, or give this one its own with --socket PATH", err)
 	}
 	return withExit(exitFailed, "", err)
+}
+
+// refuseReload answers SIGHUP, whose default would be the end of the process, until the returned function is called.
+func refuseReload(log *slog.Logger) func() {
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, syscall.SIGHUP)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range ch {
+			log.Warn("SIGHUP: this version of skyd does not reload its configuration; restart it instead")
+		}
+	}()
+	return func() {
+		signal.Stop(ch)
+		close(ch)
+		<-ended
+	}
 }
 
 // loadConfig reads the configuration as the global flags say. A configuration that is refused is told with one line per
