@@ -24,25 +24,25 @@ func quick(o pgq.ConsumerOptions) pgq.ConsumerOptions {
 	return o
 }
 
-// log collects what handlers saw.
-type log struct {
+// journal collects what handlers saw.
+type journal struct {
 	mu   sync.Mutex
 	data []string
 }
 
-func (l *log) add(s ...string) {
+func (l *journal) add(s ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.data = append(l.data, s...)
 }
 
-func (l *log) all() []string {
+func (l *journal) all() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.data)
 }
 
-func (l *log) waitFor(t testing.TB, want ...string) {
+func (l *journal) waitFor(t testing.TB, want ...string) {
 	t.Helper()
 	pgtest.Eventually(t, patience, fmt.Sprintf("handler saw %v", want), func() bool {
 		return slices.Equal(l.all(), want)
@@ -54,7 +54,7 @@ func TestConsumer_EventHandlerInOrder(t *testing.T) {
 		ctx := t.Context()
 		newQueue(t, db, "q")
 		must(t)(pgq.RegisterConsumer(ctx, db, "q", "c"))
-		var seen log
+		var seen journal
 		c := pgq.NewConsumer(db, "q", "c", pgq.EventHandler(func(_ context.Context, ev *pgq.Event) error {
 			seen.add(ev.Data.String)
 			return nil
@@ -105,7 +105,7 @@ func TestConsumer_FailureDeliversTheWholeBatchAgain(t *testing.T) {
 		must(t)(pgq.RegisterConsumer(ctx, db, "q", "c"))
 		insert(t, db, "q", "a", "b", "c")
 		tick(t, db, "q")
-		var seen log
+		var seen journal
 		failures := []func() error{
 			func() error { return errors.New("no") },
 			func() error { panic("ouch") },
@@ -132,7 +132,7 @@ func TestConsumer_EventsToRetry(t *testing.T) {
 		must(t)(pgq.RegisterConsumer(ctx, db, "q", "c"))
 		insert(t, db, "q", "a", "later", "b", "broken", "c")
 		tick(t, db, "q")
-		var seen log
+		var seen journal
 		stop := background(t, pgq.NewConsumer(db, "q", "c", pgq.EventHandler(func(_ context.Context, ev *pgq.Event) error {
 			seen.add(fmt.Sprint(ev.Data.String, ev.Retry))
 			switch {
@@ -170,7 +170,7 @@ func TestConsumer_WokenByNotification(t *testing.T) {
 		must(t)(pgq.RegisterConsumer(ctx, db, "q", "c"))
 		insert(t, db, "q", "before")
 		tick(t, db, "q")
-		var seen log
+		var seen journal
 		stop := background(t, pgq.NewConsumer(db, "q", "c", pgq.EventHandler(func(_ context.Context, ev *pgq.Event) error {
 			seen.add(ev.Data.String)
 			return nil
@@ -201,7 +201,7 @@ func TestConsumer_PollsWithoutNotifications(t *testing.T) {
 		ctx := t.Context()
 		newQueue(t, db, "q")
 		must(t)(pgq.RegisterConsumer(ctx, db, "q", "c"))
-		var seen log
+		var seen journal
 		stop := background(t, pgq.NewConsumer(db, "q", "c", pgq.EventHandler(func(_ context.Context, ev *pgq.Event) error {
 			seen.add(ev.Data.String)
 			return nil
@@ -223,8 +223,8 @@ func TestConsumer_MergesWaitingTicks(t *testing.T) {
 			tick(t, db, "q")
 		}
 		var (
-			seen    log
-			batches log
+			seen    journal
+			batches journal
 		)
 		stop := background(t, pgq.NewConsumer(db, "q", "c", pgq.BatchHandler(func(ctx context.Context, b *pgq.Batch) error {
 			data, err := dataOf(ctx, b)
@@ -354,7 +354,7 @@ func TestConsumer_EmptyBatchesOnRequest(t *testing.T) {
 		for _, name := range []string{"plain", "tx"} {
 			must(t)(pgq.RegisterConsumer(ctx, db, "q", name))
 		}
-		var seen log
+		var seen journal
 		background(t, pgq.NewConsumer(db, "q", "plain", pgq.BatchHandler(func(ctx context.Context, b *pgq.Batch) error {
 			data, err := dataOf(ctx, b)
 			seen.add(fmt.Sprint("plain", len(data)))

@@ -65,7 +65,7 @@ func TestFault_DatabaseDownAtTheStart(t *testing.T) {
 		dsn := db.Config().ConnString()
 		proxy := pgtest.NewProxy(t, dsn)
 		proxy.Refuse()
-		var seen log
+		var seen journal
 		stop := background(t, pgq.NewConsumer(open(t, proxy.DSN(dsn)), "q", "c", pgq.EventHandler(func(_ context.Context, ev *pgq.Event) error {
 			seen.add(ev.Data.String)
 			return nil

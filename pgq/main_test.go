@@ -17,6 +17,7 @@ import (
 const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
+	skipExamples()
 	code := pgtest.Main(m)
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
