@@ -46,8 +46,8 @@ const (
 	figuresPeriod = time.Second
 	// hotTime is how long after events a queue is looked at as often as its max_lag wants it.
 	hotTime = 2 * time.Second
-	// lookShare keeps the looks at many queues from being the load: a look costs at most a tenth of the time.
-	lookShare = 10
+	// lookShare keeps the looks at many queues from being the load: they take at most a fifth of the time.
+	lookShare = 4
 )
 
 // Ticker ticks the queues of one database. It looks at a cheap mark that changes with every commit, reads the queues
@@ -67,7 +67,7 @@ type Ticker struct {
 
 	mark   string
 	fullAt time.Time     // of the last full look
-	cost   time.Duration // of the last full look
+	cost   time.Duration // of a full look, smoothed: one that was held up must not slow down the next ones
 	pause  time.Duration // between the last two looks
 	fails  int
 	saidAt time.Time // of the last figures
@@ -204,7 +204,7 @@ func (t *Ticker) sawQueues(c actor.Context, l looked, err error) {
 	t.settled.look(l.mark, len(t.ticks) > 0)
 	t.mark = l.mark
 	if l.full {
-		t.fullAt, t.cost, t.news = now, l.cost, true
+		t.fullAt, t.cost, t.news = now, (3*t.cost+l.cost)/4, true
 		t.update(l.states, now)
 	}
 	t.dispatch(c, now)

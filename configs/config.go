@@ -142,7 +142,7 @@ func DefaultConfig() Config {
 		Telemetry:       Telemetry{Protocol: "http/protobuf", SampleRatio: 0.05},
 		CheckPeriod:     time.Minute,
 		Ticker: Ticker{
-			Enabled: true, Period: 300 * time.Millisecond, MinPeriod: 10 * time.Millisecond, QuietPeriod: 5 * time.Minute,
+			Enabled: true, Period: 300 * time.Millisecond, MinPeriod: 5 * time.Millisecond, QuietPeriod: 5 * time.Minute,
 			Parallel: 4, LookTimeout: 10 * time.Second, TickTimeout: 30 * time.Second,
 		},
 		Maintenance: Maintenance{
