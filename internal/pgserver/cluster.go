@@ -31,6 +31,9 @@ type Options struct {
 	// Fsync makes the server survive a crash of the machine. Default: it
 	// only survives the death of its processes, and is much faster.
 	Fsync bool
+	// NoCache makes nothing outside of Dir: a kept result of initdb is used if
+	// there is one, but not made. Default: the next cluster starts faster.
+	NoCache bool
 }
 
 // Cluster is one PostgreSQL server with its own data directory.
@@ -77,15 +80,17 @@ func New(ctx context.Context, b Binaries, o Options) (*Cluster, error) {
 		return nil, err
 	}
 	sweep(base)
-	tmpl, err := template(ctx, b, acc, base)
-	if err != nil {
-		return nil, err
+	tmpl := keptTemplate(b, base)
+	if tmpl == "" && !o.NoCache {
+		if tmpl, err = template(ctx, b, acc, base); err != nil {
+			return nil, err
+		}
 	}
 	c := &Cluster{Dir: o.Dir, Binaries: b, acc: acc}
 	if err := c.prepare(base); err != nil {
 		return nil, err
 	}
-	if err := c.fill(tmpl, o); err != nil {
+	if err := c.fill(ctx, tmpl, o); err != nil {
 		return nil, errors.Join(err, c.Remove())
 	}
 	return c, nil
@@ -127,15 +132,20 @@ func (c *Cluster) prepare(base string) error {
 	return c.acc.own(c.Dir)
 }
 
-// fill unpacks the data directory and configures it.
-func (c *Cluster) fill(tmpl string, o Options) error {
+// fill makes the data directory, from a template if there is one, and
+// configures it.
+func (c *Cluster) fill(ctx context.Context, tmpl string, o Options) error {
 	if err := os.Mkdir(c.DataDir(), 0o700); err != nil {
 		return err
 	}
 	if err := c.acc.own(c.DataDir()); err != nil {
 		return err
 	}
-	if err := unpack(tmpl, c.DataDir(), c.acc); err != nil {
+	if tmpl == "" {
+		if err := c.Binaries.initdb(ctx, c.DataDir()); err != nil {
+			return err
+		}
+	} else if err := unpack(tmpl, c.DataDir(), c.acc); err != nil {
 		return err
 	}
 	port, err := FreePort()
@@ -430,4 +440,13 @@ func (c *Cluster) Remove() error {
 	defer cancel()
 	err := c.stop(ctx, sigImmediate)
 	return errors.Join(err, discard(c.Dir, c.unlock))
+}
+
+// Account is the operating system user the server runs as when this process is
+// root; else "": the user of this process.
+func (c *Cluster) Account() string {
+	if c.acc == nil {
+		return ""
+	}
+	return c.acc.name
 }

@@ -20,6 +20,7 @@ var (
 
 func setAccount(*exec.Cmd, *account)                   {}
 func ownedBy(fs.FileInfo, int) bool                    { return false }
+func killGroup(int) error                              { return errUnsupported }
 func killTree(int) error                               { return errUnsupported }
 func freezeTree(int) error                             { return errUnsupported }
 func thawTree(int) error                               { return errUnsupported }

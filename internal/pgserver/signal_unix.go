@@ -81,6 +81,9 @@ func signalTree(pid int, sig syscall.Signal) error {
 	return nil
 }
 
+// killGroup ends the process group that pid leads.
+func killGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
+
 func killTree(pid int) error   { return signalTree(pid, syscall.SIGKILL) }
 func freezeTree(pid int) error { return signalTree(pid, syscall.SIGSTOP) }
 

@@ -21,12 +21,11 @@ var initdbArgs = []string{"--no-sync", "--auth=trust", "--username=postgres", "-
 // tree: it is complete or absent, also when something cleans the temporary
 // directory.
 func template(ctx context.Context, b Binaries, acc *account, base string) (string, error) {
-	cache := filepath.Join(base, fmt.Sprintf("skyd-pgserver-%d", os.Geteuid()))
+	path := templatePath(b, base)
+	cache := filepath.Dir(path)
 	if err := ownDirectory(cache); err != nil {
 		return "", err
 	}
-	key := sha256.Sum256([]byte(b.Dir + "\n" + b.Version + "\n" + strings.Join(initdbArgs, " ")))
-	path := filepath.Join(cache, fmt.Sprintf("template-%d-%x.tar", b.Major, key[:6]))
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
@@ -46,12 +45,36 @@ func template(ctx context.Context, b Binaries, acc *account, base string) (strin
 	return path, nil
 }
 
+// templatePath is where the template for b is kept.
+func templatePath(b Binaries, base string) string {
+	key := sha256.Sum256([]byte(b.Dir + "\n" + b.Version + "\n" + strings.Join(initdbArgs, " ")))
+	return filepath.Join(base, fmt.Sprintf("skyd-pgserver-%d", os.Geteuid()), fmt.Sprintf("template-%d-%x.tar", b.Major, key[:6]))
+}
+
+// keptTemplate returns the path of the template for b, or "" when there is
+// none that is safe to use. It makes nothing.
+func keptTemplate(b Binaries, base string) string {
+	path := templatePath(b, base)
+	if checkOwn(filepath.Dir(path)) != nil {
+		return ""
+	}
+	if _, err := os.Stat(path); err != nil {
+		return ""
+	}
+	return path
+}
+
 // ownDirectory makes dir, or checks that nobody else can have put something
 // into the one that is there.
 func ownDirectory(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	return checkOwn(dir)
+}
+
+// checkOwn tells whether only this user can write to dir.
+func checkOwn(dir string) error {
 	fi, err := os.Lstat(dir)
 	if err != nil {
 		return err
@@ -72,13 +95,8 @@ func makeTemplate(ctx context.Context, b Binaries, acc *account, base, path stri
 		return err
 	}
 	data := filepath.Join(work, "data")
-	cmd, err := b.Command(ctx, "initdb", append([]string{"--pgdata=" + data}, initdbArgs...)...)
-	if err != nil {
+	if err := b.initdb(ctx, data); err != nil {
 		return err
-	}
-	cmd.Dir = work
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb of PostgreSQL %d: %w\n%s", b.Major, err, out)
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(path), "new-")
 	if err != nil {
@@ -93,6 +111,23 @@ func makeTemplate(ctx context.Context, b Binaries, acc *account, base, path stri
 		return fmt.Errorf("pack %s: %w", data, err)
 	}
 	return os.Rename(tmp.Name(), path)
+}
+
+// initdb makes the data directory data. When ctx ends first, nothing of it runs
+// on to write into a directory that the caller is about to delete.
+func (b Binaries) initdb(ctx context.Context, data string) error {
+	cmd, err := b.Command(ctx, "initdb", append([]string{"--pgdata=" + data}, initdbArgs...)...)
+	if err != nil {
+		return err
+	}
+	cmd.Dir = filepath.Dir(data)
+	// initdb runs servers of its own, in its process group. The output ends
+	// with the last of them, so waiting for it is waiting for them.
+	cmd.Cancel = func() error { return killGroup(cmd.Process.Pid) }
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("initdb of PostgreSQL %d: %w\n%s", b.Major, err, out)
+	}
+	return nil
 }
 
 // pack writes the directories and files under dir.
