@@ -34,7 +34,8 @@ var plan = map[string]string{
 	"actors":            "messages pgq pgqsql cascade londiste walarchive protoactor otelapi",
 	"dashboard":         "messages",
 	"runtime":           "actors messages configs dashboard pgq pgqsql cascade londiste walarchive walarchive/* protoactor pgx otel prometheus",
-	"cmd/skyd":          "runtime configs pgq pgqsql cascade londiste walarchive internal/pgserver cobra yaml pretty",
+	"cmd/skyd":          "runtime configs pgq pgqsql cascade londiste walarchive internal/demo cobra yaml pretty",
+	"internal/demo":     "runtime configs pgq pgqsql internal/pgserver pgx",
 	"internal/pgserver": "pgx",
 	"internal/pgtest":   "internal/pgserver pgqsql pgx dockertest",
 	"examples/*":        "pgq pgx",
@@ -66,7 +67,7 @@ var libraries = map[string][]string{
 var forTests = []string{"internal/pgtest", "walarchive/storagetest"}
 
 // withSQL may hold SQL text. The rest calls them.
-var withSQL = []string{"pgq", "pgqsql", "cascade", "londiste", "walarchive", "internal/pgtest", "examples/*"}
+var withSQL = []string{"pgq", "pgqsql", "cascade", "londiste", "walarchive", "internal/pgtest", "internal/demo", "examples/*"}
 
 const (
 	maxFileLines = 700
