@@ -19,6 +19,7 @@ import (
 func nouns() []func(*app) *cobra.Command {
 	return []func(*app) *cobra.Command{
 		newConfigCommand,
+		newDemoCommand,
 		newRunCommand,
 		newSchemaCommand,
 		newStatusCommand,
@@ -66,6 +67,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 	if cause := new(signalError); errors.As(context.Cause(ctx), &cause) {
 		err = fmt.Errorf("%w: %w", cause, err)
+	}
+	if sig := new(signalError); errors.As(err, &sig) && sig.sig == syscall.SIGPIPE {
+		return exitCode(err) // in silence: nobody reads
 	}
 	return a.fail(err, wantsJSON(a.output, args))
 }
@@ -184,10 +188,11 @@ func signalContext() (context.Context, func()) {
 			if !ok {
 				return
 			}
-			if code := int(second.Load()); !first && code != 0 {
+			switch code := int(second.Load()); {
+			case first || code == secondWaits:
+			case code != 0:
 				os.Exit(code)
-			}
-			if !first {
+			default:
 				os.Exit(exitSignal + int(sig))
 			}
 			cancel(&signalError{sig: sig})

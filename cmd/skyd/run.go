@@ -151,6 +151,10 @@ func withSecondSignal(ctx context.Context) (context.Context, *atomic.Int32) {
 	return context.WithValue(ctx, secondKey{}, code), code
 }
 
+// secondWaits, in place of an exit code, lets further signals change nothing: for a command that is quick to end and
+// must clean up.
+const secondWaits = -1
+
 // secondSignal chooses the exit code of a second signal.
 func secondSignal(ctx context.Context, code int32) {
 	if v, ok := ctx.Value(secondKey{}).(*atomic.Int32); ok {

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skytools/skyd/configs"
+	"github.com/skytools/skyd/internal/demo"
+	"github.com/skytools/skyd/runtime"
+)
+
+// demoFlags are the flags of skyd demo.
+type demoFlags struct {
+	keep     bool
+	noUI     bool
+	duration time.Duration
+	rate     int
+}
+
+// newDemoCommand builds skyd demo.
+func newDemoCommand(a *app) *cobra.Command {
+	var flags demoFlags
+	cmd := &cobra.Command{
+		Use:   "demo [--keep] [--no-ui] [--duration 30s]",
+		Short: "see skyd at work on a throw-away PostgreSQL, and check what it did",
+		Long: `Starts a PostgreSQL of its own from the server programs on this machine, installs PgQ, puts triggers on the tables
+of a small bank, and runs a concurrent workload, the daemon and a transactional consumer. In the middle it kills
+PostgreSQL with SIGKILL and starts it again. At the end it compares the tables with what the consumer made of the
+events: each committed change must have been processed exactly once. That, or exit code 1 with the numbers.
+
+Nothing is left behind, also after Ctrl-C. --keep leaves the data on disk when the run comes to its end, and prints how
+to start the server again. Without server programs the exit code is 5; SKYD_PG_BIN names the directory of those to use.
+
+On a terminal the last line is rewritten; elsewhere, and with --no-ui, there is a line every two seconds. With
+--output json or yaml the result is the only thing on stdout, and the rest goes to stderr.`,
+		Example: `  skyd demo
+  skyd demo --duration 10s --no-ui
+  skyd demo --keep`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.runDemo(cmd.Context(), flags) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&flags.keep, "keep", false, "keep the data of the server and print how to start it")
+	f.BoolVar(&flags.noUI, "no-ui", false, "plain lines also on a terminal")
+	f.DurationVar(&flags.duration, "duration", 30*time.Second, "how long the workload runs")
+	f.IntVar(&flags.rate, "rate", 0, "transfers a second that are tried (default depends on the number of CPUs)")
+	return cmd
+}
+
+// runDemo runs the demo and prints what it tells.
+func (a *app) runDemo(ctx context.Context, flags demoFlags) error {
+	if flags.duration < time.Second || flags.duration > time.Hour {
+		return usageError("--duration must be between 1s and 1h (got %s)", flags.duration)
+	}
+	if flags.rate < 0 || flags.rate > 100_000 {
+		return usageError("--rate must be between 1 and 100000, or 0 for the default (got %d)", flags.rate)
+	}
+	secondSignal(ctx, secondWaits)
+	ctx, stop := withHangup(ctx)
+	defer stop()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+
+	screen := newDemoScreen(a.demoStream(), !flags.noUI && !a.quiet, cancel)
+	if a.quiet {
+		screen.mute()
+	}
+	report, err := demo.Run(ctx, demo.Options{
+		Duration: flags.duration, Rate: flags.rate, Keep: flags.keep,
+		Build: runtime.Build{Version: buildVersion(), Revision: buildRevision()},
+		Say:   screen.say, Show: screen.show, ShowEvery: screen.every(), Log: a.demoLog(),
+	})
+	screen.end()
+	if err != nil {
+		return demoError(ctx, err)
+	}
+	if err := a.show(demoDocument(report), func(w io.Writer) error { return printReport(w, report) }); err != nil {
+		return err
+	}
+	if faults := report.Proof.Faults(); len(faults) > 0 {
+		return withExit(exitFailed, "", errors.New("NOT PROVED: "+strings.Join(faults, "; ")))
+	}
+	return nil
+}
+
+// demoStream is where the story is told: it is the result, unless the result is a document.
+func (a *app) demoStream() io.Writer {
+	if a.output == "table" {
+		return a.stdout
+	}
+	return a.stderr
+}
+
+// demoLog shows the log of the daemon with --verbose only.
+func (a *app) demoLog() *slog.Logger {
+	if !a.verbose {
+		return nil
+	}
+	return runtime.NewLogger(logHandler(a.stderr, configs.Log{Level: "info", Format: a.logFormat}))
+}
+
+// demoError gives an error of the demo its exit code. What ended ctx is the error then, joined with what went wrong in
+// cleaning up.
+func demoError(ctx context.Context, err error) error {
+	cause := context.Cause(ctx)
+	sig := new(signalError)
+	switch {
+	case errors.Is(err, syscall.EPIPE):
+		return &signalError{sig: syscall.SIGPIPE}
+	case cause != nil && errors.As(cause, &sig):
+		if err == cause { //nolint:errorlint // not joined with anything: the cleaning up went well
+			err = errStoppedDemo
+		}
+		if sig.sig == syscall.SIGHUP { // the others are named for every command
+			err = fmt.Errorf("%w: %w", sig, err)
+		}
+		return err
+	case errors.Is(err, demo.ErrNoServer):
+		return withExit(exitRefused, installHint(), err)
+	default:
+		return withExit(exitFailed, "", err)
+	}
+}
+
+// errStoppedDemo follows the name of the signal.
+var errStoppedDemo = errors.New("demo stopped, its server and files are removed")
+
+// installHint is the command that installs PostgreSQL's server with the package manager of this machine.
+func installHint() string {
+	for _, m := range [][2]string{
+		{"apt-get", "apt-get install postgresql"}, {"dnf", "dnf install postgresql-server"},
+		{"apk", "apk add postgresql"}, {"brew", "brew install postgresql@17"},
+	} {
+		if _, err := exec.LookPath(m[0]); err == nil {
+			return m[1]
+		}
+	}
+	return "install the server package of PostgreSQL 14 or later"
+}
+
+// withHangup makes the end of the terminal end the context like a signal that asks for it, and keeps a reader who went
+// away from killing the process: writing gives an error then.
+func withHangup(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	hangup, pipe := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	done := make(chan struct{})
+	go func() {
+		select {
+		case <-hangup:
+			cancel(&signalError{sig: syscall.SIGHUP})
+		case <-done:
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(hangup)
+		signal.Stop(pipe)
+		close(done)
+		cancel(nil)
+	}
+}
+
+// demoResult is the document of --output json and yaml.
+type demoResult struct {
+	Proved   bool          `json:"proved"`
+	Faults   []string      `json:"faults"`
+	Server   string        `json:"server"`
+	Workload float64       `json:"workload_seconds"`
+	Proof    demo.Proof    `json:"proof"`
+	Latency  demoLatency   `json:"latency"`
+	Crash    demoCrash     `json:"crash"`
+	Activity demo.Activity `json:"activity"`
+	Kept     *demo.Kept    `json:"kept,omitempty"`
+}
+
+// demoLatency is from commit to commit.
+type demoLatency struct {
+	P50 float64 `json:"p50_seconds"`
+	P99 float64 `json:"p99_seconds"`
+	Max float64 `json:"max_seconds"`
+}
+
+// demoCrash is how long it took to come back, from the kill on.
+type demoCrash struct {
+	Server   float64 `json:"server_seconds"`
+	Workload float64 `json:"workload_seconds"`
+	Daemon   float64 `json:"daemon_seconds"`
+	Consumer float64 `json:"consumer_seconds"`
+}
+
+// demoDocument makes the document.
+func demoDocument(r demo.Report) demoResult {
+	faults := r.Proof.Faults()
+	return demoResult{
+		Proved: len(faults) == 0, Faults: append([]string{}, faults...), Server: r.Server, Workload: r.Workload.Seconds(),
+		Proof: r.Proof, Activity: r.Activity, Kept: r.Kept,
+		Latency: demoLatency{r.Latency.P50.Seconds(), r.Latency.P99.Seconds(), r.Latency.Max.Seconds()},
+		Crash: demoCrash{
+			r.Crash.Server.Seconds(), r.Crash.Workload.Seconds(), r.Crash.Daemon.Seconds(), r.Crash.Consumer.Seconds(),
+		},
+	}
+}
+
+// printReport is the same for people.
+func printReport(w io.Writer, r demo.Report) error {
+	p, l := r.Proof, r.Latency
+	var b strings.Builder
+	line := func(label string, n int64, format string, args ...any) {
+		fmt.Fprintf(&b, "  %-34s %10s  %s\n", label, grouped(n), fmt.Sprintf(format, args...))
+	}
+	fmt.Fprintf(&b, "\nThe proof, counted in the tables\n\n")
+	line("transfers committed", p.Committed, "in %.0f s; confirmed and lost: %d", r.Workload.Seconds(), p.AcknowledgedMissing)
+	line("  confirmation lost in the crash", p.AnswerLost, "found committed when tried again")
+	line("transfers rolled back on purpose", p.RolledBack, "must leave no event")
+	line("row changes committed", p.Expected, "4 tables, the same number in each: %s", yes(p.Uneven == 0))
+	line("events processed", p.Processed, "distinct %s", grouped(p.Distinct))
+	line("  missing", p.Missing, "")
+	line("  processed more than once", p.Doubled, "")
+	line("  of changes never committed", p.Invented, "")
+	line("balances rebuilt from events", p.Rows, "different from the tables: %d", p.RowsWrong)
+	line("sum of the tables", p.HistorySum, "sum of the events %s", grouped(p.EventsSum))
+	fmt.Fprintf(&b, "\n  commit to processed and committed: p50 %s, p99 %s, longest %s (the crash)\n",
+		demo.Short(l.P50), demo.Short(l.P99), demo.Short(l.Max))
+	fmt.Fprintf(&b, "  %s ticks, %s batches, %d table rotations, %s\n\n", grouped(r.Activity.Ticks), grouped(r.Activity.Batches),
+		r.Activity.Rotations, r.Server)
+	if len(p.Faults()) == 0 {
+		fmt.Fprintf(&b, "PROVED: each of %s committed changes was processed exactly once, over a crash.\n", grouped(p.Expected))
+	}
+	if k := r.Kept; k != nil {
+		fmt.Fprintf(&b, "\nKept in %s\n  start    %s\n  connect  %s\n  stop     %s\n  remove   %s\n",
+			k.Dir, k.Start, k.Connect, k.Stop, k.Remove)
+	}
+	_, err := io.WriteString(w, strings.ReplaceAll(b.String(), "  \n", "\n"))
+	return err
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "NO"
+}
+
+// grouped writes a number with its thousands apart.
+func grouped(n int64) string {
+	text := fmt.Sprint(n)
+	sign := ""
+	if n < 0 {
+		sign, text = "-", text[1:]
+	}
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return sign + text
+}
