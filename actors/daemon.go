@@ -109,11 +109,21 @@ func (d *Daemon) discovered(c actor.Context, m messages.DatabasesDiscovered) {
 			d.remove(c, kindDatabase+"/"+d.p.Discoveries[i].Database(name).Name)
 		}
 	}
+	var served []string
 	for _, name := range m.Names {
-		if !slices.Contains(d.found[m.Source], name) {
-			d.env.Log.Info("found a database", "server", m.Source, "db", name)
-			d.serve(c, d.p.Discoveries[i].Database(name))
+		if slices.Contains(d.found[m.Source], name) {
+			served = append(served, name)
+			continue
 		}
+		p := d.p.Discoveries[i].Database(name)
+		if d.kids[kindDatabase+"/"+p.Name] != nil {
+			// A configured one, or the predecessor of this one, which is still stopping: the next look tries again.
+			d.env.Log.Warn("found a database whose name is taken", "server", m.Source, "db", name, "name", p.Name)
+			continue
+		}
+		d.env.Log.Info("found a database", "server", m.Source, "db", name)
+		d.serve(c, p)
+		served = append(served, name)
 	}
-	d.found[m.Source] = m.Names
+	d.found[m.Source] = served
 }

@@ -176,6 +176,26 @@ func TestDiscovery_ServesWhatComesAndRemovesWhatGoes(t *testing.T) {
 	})
 }
 
+func TestDiscovery_LeavesConfiguredDatabasesAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		own, server := newFakeDB("q"), newFakeDB("x")
+		configured := databaseParams(own)
+		configured.Name = "srv.x"
+		tr := playDaemon(t, DaemonParams{
+			Databases: []DatabaseParams{configured},
+			Discoveries: []DiscoveryParams{{
+				Name: "srv", Period: time.Minute, Timeout: time.Second, Open: func() (Server, error) { return server, nil },
+				Database: func(name string) DatabaseParams { p := databaseParams(nil); p.Name = "srv." + name; return p },
+			}},
+		})
+		server.with(func() { delete(server.queues, "x") })
+		time.Sleep(5 * time.Minute)
+		if own.closed || !strings.Contains(tr.running(), "database/srv.x/ticker") {
+			t.Errorf("got %s", tr.running())
+		}
+	})
+}
+
 func TestDiscovery_StopDuringHangingLookAndStaleResult(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := newFakeDB()

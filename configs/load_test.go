@@ -248,3 +248,24 @@ func TestReference_CoversEveryKeyAndDocsAreFresh(t *testing.T) {
 		t.Error("docs/config.md is stale: go generate ./configs")
 	}
 }
+
+func FuzzParseDocument(f *testing.F) {
+	for _, pattern := range []string{"testdata/good/*.yaml", "testdata/bad/*.yaml", "*.yaml"} {
+		files, _ := filepath.Glob(pattern)
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(string(text))
+		}
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		d := parseDocument("file", []byte(text), 0)
+		for _, fault := range d.faults {
+			if fault.Text == "" || strings.Contains(fault.Text, "\n") {
+				t.Errorf("got %q", fault)
+			}
+		}
+	})
+}

@@ -201,6 +201,9 @@ func parseClock(word string) (time.Duration, bool) {
 
 // didYouMean finds the candidate that was probably meant, or the empty text.
 func didYouMean(word string, candidates []string) string {
+	if len(word) > 64 {
+		return ""
+	}
 	best, bestDistance := "", 1+max(len(word), 3)/3
 	for _, c := range candidates {
 		if d := distance(word, c); d < bestDistance || (d == bestDistance && best == "") {

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	goruntime "runtime"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -65,7 +66,7 @@ func (c *collector) Describe(chan<- *prometheus.Desc) {}
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	m := metrics()
 	emit := func(d *prometheus.Desc, kind prometheus.ValueType, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, kind, value, labels...)
+		ch <- prometheus.MustNewConstMetric(d, kind, value, valid(labels)...)
 	}
 	build := c.d.opts.Build
 	emit(m.build, prometheus.GaugeValue, 1, build.Version, build.Revision, goruntime.Version())
@@ -83,8 +84,17 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	for _, q := range s.Queues {
 		collectQueue(m, q, emit)
 		ch <- prometheus.MustNewConstHistogram(m.tickDuration, q.TickDuration.Count, q.TickDuration.Sum, buckets(q.TickDuration),
-			q.Database, q.Queue)
+			valid([]string{q.Database, q.Queue})...)
 	}
+}
+
+// valid makes labels that Prometheus takes: names from a database in SQL_ASCII may be any bytes, and a metric that is
+// refused would be a panic.
+func valid(labels []string) []string {
+	for i, l := range labels {
+		labels[i] = strings.ToValidUTF8(l, "\uFFFD")
+	}
+	return labels
 }
 
 // emitter sends one metric.

@@ -2,9 +2,16 @@ package runtime
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -296,4 +303,55 @@ func TestDaemon_ServesTheCExtension(t *testing.T) {
 	pgtest.Eventually(t, slow, "retried events come again", func() bool {
 		return value[int64](t, c, `select count(*) from pgq.retry_queue`) == 0 && retry()
 	})
+}
+
+func TestMetrics_AnyBytesInANameAreNoPanic(t *testing.T) {
+	t.Parallel()
+	if got := valid([]string{"a\xff", "ö"}); got[0] != "a\uFFFD" || got[1] != "ö" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestHTTP_TLS(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, dir := configs.DefaultConfig(), t.TempDir()
+	c.HTTP = configs.HTTP{Listen: "127.0.0.1:0", TLSCert: filepath.Join(dir, "cert"), TLSKey: filepath.Join(dir, "key")}
+	c.Control.Socket = configs.None
+	c.Databases = []configs.Database{database("x", "host=127.0.0.1 port=1 dbname=x")}
+	for file, block := range map[string]*pem.Block{
+		c.HTTP.TLSCert: {Type: "CERTIFICATE", Bytes: cert}, c.HTTP.TLSKey: {Type: "PRIVATE KEY", Bytes: der},
+	} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r := runConfig(t, c, nil)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+r.Addr().String()+"/livez", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Errorf("got %s", response.Status)
+	}
 }
