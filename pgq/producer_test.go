@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -116,7 +117,11 @@ func TestQuerier_AllExecModes(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			ctx := t.Context()
-			db := open(t, pgtest.DB(t).DSN+"&default_query_exec_mode="+mode)
+			dsn, sep := pgtest.DB(t).DSN, "?"
+			if strings.Contains(dsn, "?") {
+				sep = "&"
+			}
+			db := open(t, dsn+sep+"default_query_exec_mode="+mode)
 			newQueue(t, db, "q")
 			must(t)(pgq.RegisterConsumer(ctx, db, "q", "c"))
 			insert(t, db, "q", "a", "b", "c")

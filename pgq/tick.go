@@ -141,6 +141,9 @@ func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond 
 //
 //	guard  refuses a transaction that has written or has a frozen snapshot:
 //	       its events would miss the tick, or the tick would be older than it says
+//	turn   takes the lock that skyd's own SQL takes inside, so that two of us
+//	       never interleave on the C extension either: a later tick with an
+//	       older snapshot would deliver events twice
 //	nudge  on the C extension, moves the sequence when it stands at the first
 //	       event, which that ticker cannot tell from none; costs one id, once
 //	       in the life of a queue
@@ -149,21 +152,26 @@ const tickSQL = `
 with guard as materialized (
     select current_setting('transaction_isolation') in ('read committed', 'read uncommitted') as committed,
            pg_catalog.pg_current_xact_id_if_assigned() is null as fresh
+), turn as materialized (
+    select g.committed, g.fresh,
+           g.committed and g.fresh and coalesce(pg_catalog.pg_try_advisory_xact_lock(1885827444, (
+               select q.queue_id from pgq.queue q where q.queue_name = $1)), true) as ours
+      from guard g
 ), nudge as materialized (
     select count(nextval(q.queue_event_seq::regclass)) as n
-      from guard g
+      from turn g
       join pgq.queue q on q.queue_name = $1
                       and not q.queue_ticker_paused and not q.queue_external_ticker
      cross join lateral (
             select t.tick_event_seq from pgq.tick t where t.tick_queue = q.queue_id
              order by t.tick_queue desc, t.tick_id desc limit 1
            ) t1
-     where g.committed and g.fresh and t1.tick_event_seq = 1
+     where g.ours and t1.tick_event_seq = 1
        and pg_catalog.pg_sequence_last_value(q.queue_event_seq::regclass) = 1
        and exists (select from pg_catalog.pg_extension e where e.extname = 'pgq')
 ), tick as materialized (
-    select g.committed, g.fresh, case when g.committed and g.fresh then pgq.ticker($1) end as id
-      from guard g, nudge n where n.n >= 0
+    select g.committed, g.fresh, case when g.ours then pgq.ticker($1) end as id
+      from turn g, nudge n where n.n >= 0
 )
 select committed, fresh, id, case when id is not null then pg_catalog.pg_notify($2, id::text) end is not null
   from tick`

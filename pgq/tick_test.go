@@ -235,3 +235,26 @@ func TestSnapshotMark_MovesWithCommits(t *testing.T) {
 		}
 	})
 }
+
+// Two tickers whose ticks interleave deliver events twice (trap T3). The C
+// extension does not prevent it, so we do.
+func TestTick_WaitsForNobodyAndInterleavesWithNobody(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *pgq.DB) {
+		ctx := t.Context()
+		must(t)(pgq.CreateQueue(ctx, db, "q"))
+		other, err := db.Begin(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		must(t)(other.Exec(ctx, `select pg_advisory_xact_lock(1885827444, queue_id) from pgq.queue`))
+		if _, made, err := pgq.Tick(ctx, db, "q"); err != nil || made {
+			t.Errorf("beside another ticker: made %v, %v, want no tick", made, err)
+		}
+		if err := other.Rollback(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if _, made, err := pgq.Tick(ctx, db, "q"); err != nil || !made {
+			t.Errorf("alone again: made %v, %v, want a tick", made, err)
+		}
+	})
+}
