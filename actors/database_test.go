@@ -62,7 +62,7 @@ func TestDatabase_ThatIsDownAtStartIsWaitedFor(t *testing.T) {
 		s := playDatabase(t, databaseParams(db))
 		time.Sleep(time.Hour)
 		s.states(messages.Backoff, "")
-		if st := s.actor("/main"); st.NextRetry.Sub(time.Now()) > reconnectLimit+time.Second || st.Restarts != 0 {
+		if st := s.actor("/main"); time.Until(st.NextRetry) > reconnectLimit+time.Second || st.Restarts != 0 {
 			t.Errorf("got %+v", st)
 		}
 		db.with(func() { db.down = nil })

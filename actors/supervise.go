@@ -312,14 +312,3 @@ func (ch *children) halt() {
 	ch.halted = true
 	ch.ts.stop()
 }
-
-// alive counts the living children.
-func (ch *children) alive() int {
-	n := 0
-	for _, k := range ch.kids {
-		if k.pid != nil {
-			n++
-		}
-	}
-	return n
-}
