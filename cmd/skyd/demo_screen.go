@@ -20,7 +20,7 @@ type demoScreen struct {
 	begin  time.Time
 
 	mu    sync.Mutex
-	head  bool // the last thing printed belongs to the table
+	head  bool // the head of the table was printed
 	open  bool // the cursor is behind a row that may be rewritten
 	quiet bool
 }
@@ -69,7 +69,6 @@ func (s *demoScreen) say(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closeRow()
-	s.head = false
 	s.put(fmt.Sprintf("%6.1f s  %s\n", time.Since(s.begin).Seconds(), text))
 }
 

@@ -21,7 +21,7 @@ type Options struct {
 	// Connections is how many transfers run at the same time. Defaults to 4.
 	Connections int
 	// Rate is about how many transfers a second are tried, all connections together; a slow machine makes fewer.
-	// Defaults to 30 for each CPU, at most 200.
+	// Defaults to 50 for each CPU, at most 300.
 	Rate int
 	// Keep leaves the data of the server on disk, see Report.Kept.
 	Keep bool
@@ -49,7 +49,7 @@ func (o Options) withDefaults() Options {
 		o.Connections = 4
 	}
 	if o.Rate <= 0 {
-		o.Rate = min(30*goruntime.NumCPU(), 200)
+		o.Rate = min(50*goruntime.NumCPU(), 300)
 	}
 	if o.Say == nil {
 		o.Say = func(string) {}
@@ -267,7 +267,7 @@ func (s *show) conclude(ctx context.Context, report *Report, watch *watcher) (er
 		return fmt.Errorf("compare tables and events: %w", err)
 	}
 	s.work.count(&report.Proof)
-	if report.Latency, err = measureLatency(ctx, s.db); err != nil {
+	if report.Latency, err = measureLatency(ctx, s.db, report.Crash); err != nil {
 		return err
 	}
 	report.Activity, err = watch.activity(ctx)

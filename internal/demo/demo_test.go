@@ -102,7 +102,7 @@ func TestRun_ProvesExactlyOnceOverACrash(t *testing.T) {
 	if c := r.Crash; c.Server <= 0 || c.Workload < c.Server || c.Daemon < c.Server || c.Consumer < c.Server {
 		t.Errorf("came back after %+v, want everybody after the server", c)
 	}
-	if l := r.Latency; l.P50 <= 0 || l.P99 < l.P50 || l.Max < l.P99 {
+	if l := r.Latency; l.P50 <= 0 || l.P99 < l.P50 || l.Longest < l.P99 {
 		t.Errorf("latency %+v, want rising percentiles", l)
 	}
 	if a := r.Activity; a.Ticks < 10 || a.Batches < 10 {

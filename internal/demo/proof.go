@@ -125,27 +125,37 @@ func prove(ctx context.Context, q pgq.Querier, acknowledged []int64) (p Proof, e
 }
 
 // Latency is the time from the commit of a transfer to the commit that processed its events, as the server recorded
-// both. Max is the crash: what was committed just before it waits until it is over.
+// both.
 type Latency struct {
+	// P50 and P99 are without the events that had to wait for the end of the crash.
 	P50 time.Duration `json:"-"`
 	P99 time.Duration `json:"-"`
-	Max time.Duration `json:"-"`
+	// Longest is the longest of all: what was committed just before the crash waits until it is over.
+	Longest time.Duration `json:"-"`
 }
 
 const commitToCommit = `
-select coalesce(percentile_cont(array[0.5, 0.99, 1]) within group (order by extract(epoch from
-           pg_xact_commit_timestamp(p.xmin) - pg_xact_commit_timestamp(h.xmin))::float8), array[0, 0, 0])
-  from book.processed p
-  join bank.history h on h.txn = p.txn`
+with times as (
+    select pg_xact_commit_timestamp(h.xmin) as written, pg_xact_commit_timestamp(p.xmin) as processed
+      from book.processed p
+      join bank.history h on h.txn = p.txn
+), ages as (
+    select extract(epoch from processed - written)::float8 as age,
+           written < $2 and processed > $1 as waited
+      from times
+)
+select coalesce(percentile_cont(0.5) within group (order by age) filter (where not waited), 0),
+       coalesce(percentile_cont(0.99) within group (order by age) filter (where not waited), 0),
+       coalesce(max(age), 0)
+  from ages`
 
-// measureLatency reads the commit times of all events.
-func measureLatency(ctx context.Context, q pgq.Querier) (l Latency, err error) {
-	var seconds []float64
-	if err := q.QueryRow(ctx, commitToCommit).Scan(&seconds); err != nil {
+// measureLatency reads the commit times of all events; the crash lasted until the consumer was back.
+func measureLatency(ctx context.Context, q pgq.Querier, c Crash) (l Latency, err error) {
+	var p50, p99, longest float64
+	err = q.QueryRow(ctx, commitToCommit, c.begin, c.begin.Add(c.Consumer)).Scan(&p50, &p99, &longest)
+	if err != nil {
 		return l, fmt.Errorf("measure latency: %w", err)
 	}
-	for i, d := range []*time.Duration{&l.P50, &l.P99, &l.Max} {
-		*d = time.Duration(seconds[i] * float64(time.Second))
-	}
-	return l, nil
+	duration := func(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+	return Latency{P50: duration(p50), P99: duration(p99), Longest: duration(longest)}, nil
 }

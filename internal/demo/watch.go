@@ -130,6 +130,8 @@ type Crash struct {
 	Workload time.Duration `json:"-"` // a transfer is committed
 	Daemon   time.Duration `json:"-"` // a tick is made
 	Consumer time.Duration `json:"-"` // a batch is finished
+
+	begin time.Time
 }
 
 // recoveryTimeout limits the wait for everybody to come back.
@@ -138,6 +140,7 @@ const recoveryTimeout = time.Minute
 // crash kills the server, starts it again and waits until all are at work again.
 func (s *show) crash(ctx context.Context) (c Crash, err error) {
 	begin := time.Now()
+	c.begin = begin
 	s.o.Say("kill -9: all processes of PostgreSQL, in the middle of the work")
 	if err := s.srv.Kill(); err != nil {
 		return c, err
