@@ -58,6 +58,7 @@ if ! mmdebstrap --quiet --mode=$mode --variant=minbase \
     echo "build.sh: cannot build $image: package postgresql-$major of Debian $suite could not be installed from this machine's apt mirror (end of the log above)" >&2
     exit 1
 fi
+old=$(docker image inspect -f '{{.Id}}' "$image" 2>/dev/null || true)
 docker import \
     --change 'USER postgres' \
     --change 'ENV PGDATA=/var/lib/postgresql/data LC_ALL=C.UTF-8' \
@@ -66,3 +67,5 @@ docker import \
     --change 'CMD ["postgres"]' \
     --change "LABEL skyd.recipe=$recipe" \
     "$work/image.tar" "$image" >/dev/null
+# Not while a container of it runs; then it stays until it is pruned.
+[ -z "$old" ] || docker image rm "$old" >/dev/null 2>&1 || true
