@@ -201,8 +201,10 @@ func TestDiscovery_StopDuringHangingLookAndStaleResult(t *testing.T) {
 		server := newFakeDB()
 		server.hook = func(ctx context.Context, _, _ string) error { <-ctx.Done(); return ctx.Err() }
 		s := play(t, "srv", func(env Env) *actor.Props {
-			return discoveryProps(env, DiscoveryParams{Name: "srv", Period: time.Minute, Timeout: time.Hour,
-				Open: func() (Server, error) { return server, nil }})
+			return discoveryProps(env, DiscoveryParams{
+				Name: "srv", Period: time.Minute, Timeout: time.Hour,
+				Open: func() (Server, error) { return server, nil },
+			})
 		})
 		s.system.Root.Send(s.child, done[[]string]{owner: &worker{}, gen: 1, val: []string{"ghost"}})
 		synctest.Wait()

@@ -121,7 +121,8 @@ func (f *failureTaker) Receive(c actor.Context) {
 }
 
 func (f *failureTaker) HandleFailure(system *actor.ActorSystem, s actor.Supervisor, child *actor.PID, rs *actor.RestartStatistics,
-	reason, message any) {
+	reason, message any,
+) {
 	f.d.add("failure: " + reason.(error).Error())
 	stopChild.HandleFailure(system, s, child, rs, reason, message)
 }

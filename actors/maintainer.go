@@ -252,7 +252,7 @@ func (w *Maintainer) retryEnded(c actor.Context, moved retryDone, err error) {
 func (w *Maintainer) trouble(c actor.Context, timer, text string, err error, fails int) {
 	delay := fullJitter(respawnBase, respawnLimit, fails-1)
 	if loud(fails) {
-		w.env.Log.Warn(text, "db", w.state.database, "err", err, "fails", fails, "delay", delay.Round(time.Millisecond))
+		w.env.Log.Warn("maintenance failed", "work", text, "db", w.state.database, "err", err, "fails", fails, "delay", delay.Round(time.Millisecond))
 	}
 	w.state.set(c, messages.Backoff, text, err, time.Now().Add(delay))
 	c.Send(c.Parent(), messages.DatabaseTroubled{Actor: treePath(c.Self()), Err: err})

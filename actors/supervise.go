@@ -115,7 +115,8 @@ const (
 // HandleFailure implements actor.SupervisorStrategy. The library calls it in the parent's own turn, before the child
 // has stopped: the one place where the reason of a failure can be had.
 func (ch *children) HandleFailure(system *actor.ActorSystem, supervisor actor.Supervisor, pid *actor.PID,
-	rs *actor.RestartStatistics, reason, message any) {
+	rs *actor.RestartStatistics, reason, message any,
+) {
 	if k := ch.byPID(pid); k != nil {
 		k.reason = asError(reason)
 	}

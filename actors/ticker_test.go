@@ -282,8 +282,10 @@ func TestTicker_ResultsOfAPredecessorAreIgnored(t *testing.T) {
 		db := newFakeDB("q")
 		s := playTicker(t, db)
 		for gen := range uint64(5) {
-			s.system.Root.Send(s.child, done[looked]{owner: &worker{}, gen: gen, val: looked{mark: "1:1:", full: true,
-				states: []pgq.TickState{{Queue: "ghost"}}}})
+			s.system.Root.Send(s.child, done[looked]{owner: &worker{}, gen: gen, val: looked{
+				mark: "1:1:", full: true,
+				states: []pgq.TickState{{Queue: "ghost"}},
+			}})
 			s.system.Root.Send(s.child, done[ticked]{owner: &worker{}, gen: gen, val: ticked{queue: "q", made: true}})
 			s.system.Root.Send(s.child, wake{owner: &timers{}, name: "look", gen: gen})
 		}

@@ -21,8 +21,8 @@ var nameRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}$`)
 // checker collects faults.
 type checker struct{ faults Faults }
 
-func (c *checker) add(path, format string, args ...any) {
-	c.faults = append(c.faults, Fault{Path: path, Text: fmt.Sprintf(format, args...)})
+func (k *checker) add(path, format string, args ...any) {
+	k.faults = append(k.faults, Fault{Path: path, Text: fmt.Sprintf(format, args...)})
 }
 
 // Validate returns nil, or Faults with everything that is wrong.

@@ -203,7 +203,11 @@ func TestMaintenance_RotationRetryVacuum(t *testing.T) {
 			{Func: "vacuum", Arg: "pgq.tick; drop table x", HasArg: true},
 			{Func: "vacuum"},
 			{Func: `pgq.version(), pg_sleep`},
-			{Func: `"`}, {Func: `""`}, {Func: "pgq."}, {Func: "1a"}, {Func: `"a"b`},
+			{Func: `"`},
+			{Func: `""`},
+			{Func: "pgq."},
+			{Func: "1a"},
+			{Func: `"a"b`},
 		} {
 			if _, err := pgq.RunMaintOp(ctx, db, bad); !errors.Is(err, pgq.ErrBadParameter) {
 				t.Errorf("%v: got %v, want ErrBadParameter", bad, err)

@@ -31,7 +31,7 @@ func newTracing(t testing.TB, sampler sdktrace.Sampler) (*sdktrace.TracerProvide
 func attr(attrs []attribute.KeyValue, key attribute.Key) string {
 	for _, kv := range attrs {
 		if kv.Key == key {
-			return kv.Value.Emit()
+			return kv.Value.String()
 		}
 	}
 	return ""

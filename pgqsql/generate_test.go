@@ -81,8 +81,13 @@ func referenceEntry(fn function) string {
 		}
 	}
 	b.WriteString("\n| | |\n|---|---|\n")
-	for _, row := range [][2]string{{"Returns", fn.header.Returns}, {"Raises", fn.header.Raises},
-		{"Calls", fn.header.Calls}, {"Tables", fn.header.Tables}, {"Locks", fn.header.Locks}} {
+	for _, row := range [][2]string{
+		{"Returns", fn.header.Returns},
+		{"Raises", fn.header.Raises},
+		{"Calls", fn.header.Calls},
+		{"Tables", fn.header.Tables},
+		{"Locks", fn.header.Locks},
+	} {
 		fmt.Fprintf(&b, "| %s | %s |\n", row[0], strings.ReplaceAll(markdown(row[1]), "\n", "<br>"))
 	}
 	return b.String()

@@ -124,8 +124,10 @@ func parseHeader(body string) (header, error) {
 	if h.Purpose == "" {
 		return h, fmt.Errorf("header: no purpose under Function")
 	}
-	for name, field := range map[string]*string{"Returns": &h.Returns, "Raises": &h.Raises, "Calls": &h.Calls,
-		"Tables": &h.Tables, "Locks": &h.Locks} {
+	for name, field := range map[string]*string{
+		"Returns": &h.Returns, "Raises": &h.Raises, "Calls": &h.Calls,
+		"Tables": &h.Tables, "Locks": &h.Locks,
+	} {
 		if *field = strings.Join(sections[name], "\n"); *field == "" {
 			return h, fmt.Errorf("header: section %s is empty (write none)", name)
 		}

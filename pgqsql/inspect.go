@@ -301,8 +301,10 @@ func (s databaseState) report(sources []source) Report {
 	r := Report{Database: s.database, ServerVersion: s.serverVersion, Schemas: []SchemaReport{}}
 	for _, src := range sources {
 		sch := s.schemas[src.name]
-		sr := SchemaReport{Name: src.name, Owner: sch.owner, Role: sch.role, Extension: sch.extension,
-			Installer: sch.installer}
+		sr := SchemaReport{
+			Name: src.name, Owner: sch.owner, Role: sch.role, Extension: sch.extension,
+			Installer: sch.installer,
+		}
 		if sch.owner == Skyd {
 			for _, path := range sch.drifted(src) {
 				sr.Drifted = append(sr.Drifted, src.name+"/"+path)

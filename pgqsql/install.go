@@ -183,7 +183,8 @@ func preconditions(state databaseState, sources []source) error {
 		faults = append(faults, &RefusedError{
 			Problem: fmt.Sprintf("role %s may not create schemas in database %s (wanted: %s)", state.role, state.database,
 				strings.Join(create, ", ")),
-			Remedy: fmt.Sprintf("as its owner: grant create on database %s to %s", ident(state.database), ident(state.role))})
+			Remedy: fmt.Sprintf("as its owner: grant create on database %s to %s", ident(state.database), ident(state.role)),
+		})
 	}
 	return errors.Join(faults...)
 }

@@ -115,8 +115,10 @@ func TestInstall_SecondRunChangesNothing(t *testing.T) {
 	t.Parallel()
 	conn, tree := pgtest.Empty(t).Conn(t), demoTree(t, nil)
 	first := mustInstall(t, tree, conn)
-	if want := []string{"demo/schema.sql", "demo/tables.sql", "demo/functions/one.sql", "demo/functions/two.sql",
-		"demo/grants.sql"}; !first.Changed || !slices.Equal(schemaOf(t, first, "demo").Applied, want) {
+	if want := []string{
+		"demo/schema.sql", "demo/tables.sql", "demo/functions/one.sql", "demo/functions/two.sql",
+		"demo/grants.sql",
+	}; !first.Changed || !slices.Equal(schemaOf(t, first, "demo").Applied, want) {
 		t.Fatalf("first install: got %+v, want %v applied", first, want)
 	}
 	const rows = `select string_agg(r, ',' order by r) from (
@@ -139,28 +141,50 @@ func TestInstall_SecondRunChangesNothing(t *testing.T) {
 func TestInstall_ErrorsNameFileLineColumn(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ path, text, want string }{
-		"syntax": {"functions/two.sql", "-- two\ncreate or replace function demo.two() returns int4 as $$ select 2 $$\nlanguge sql;\n",
-			"demo/functions/two.sql:3:1: syntax error"},
-		"missing name in sql function": {"functions/two.sql", "create or replace function demo.two() returns int4 as $$\n    select nothing\n    from demo.item\n$$ language sql;\n",
-			`demo/functions/two.sql:2:12: column "nothing" does not exist (42703)`},
-		"plpgsql body": {"functions/two.sql", "create or replace function demo.two() returns int4 as $$\nbegin\n    -- größer\n    retrn 1;\nend;\n$$ language plpgsql;\n",
-			"demo/functions/two.sql:4:5: syntax error"},
-		"plpgsql declaration": {"functions/two.sql", "create or replace function demo.two() returns int4 as $$\ndeclare\n    v int4;\n    v no_such_type;\nbegin\n    return 1;\nend;\n$$ language plpgsql;\n",
-			`demo/functions/two.sql:4:5: `},
-		"two bodies alike": {"functions/two.sql", "create or replace function demo.two() returns int4 as $$\nbegin\n    retur 1;\nend;\n$$ language plpgsql;\ncreate or replace function demo.two(a int4) returns int4 as $$\nbegin\n    retur 1;\nend;\n$$ language plpgsql;\n",
-			"demo/functions/two.sql:3:5: syntax error"},
-		"unicode before": {"tables.sql", "create table demo.item (id int4); comment on table demo.item is 'äöü€'; create tabel x();\n",
-			"demo/tables.sql:1:80: syntax error"},
-		"no position": {"tables.sql", "create table demo.item (id int4 default 1; -- ;\n",
-			"demo/tables.sql:1:42: syntax error"},
-		"exists already": {"tables.sql", "create table demo.item (id int4);\n/* ; /* ; */ */ -- ';\ncomment on table demo.item is ';''';\n\n  create table demo.item (id int4);\n",
-			`demo/tables.sql:5:3: relation "item" already exists (42P07)`},
-		"unqualified": {"tables.sql", "create table demo.item (id int4);\ncreate index on item (id);\n",
-			`demo/tables.sql:2:1: relation "item" does not exist (42P01)`},
-		"raise in do": {"tables.sql", "create table demo.item (id int4);\ndo $$\nbegin\n    raise exception 'not today';\nend;\n$$;\n",
-			"demo/tables.sql:4: not today (P0001)"},
-		"sql in do": {"tables.sql", "create table demo.item (id int4);\ndo $$\nbegin\n    insert into demo.item (ident) values (1);\nend;\n$$;\n",
-			`demo/tables.sql:4:28: column "ident" of relation "item" does not exist (42703)`},
+		"syntax": {
+			"functions/two.sql", "-- two\ncreate or replace function demo.two() returns int4 as $$ select 2 $$\nlanguge sql;\n",
+			"demo/functions/two.sql:3:1: syntax error",
+		},
+		"missing name in sql function": {
+			"functions/two.sql", "create or replace function demo.two() returns int4 as $$\n    select nothing\n    from demo.item\n$$ language sql;\n",
+			`demo/functions/two.sql:2:12: column "nothing" does not exist (42703)`,
+		},
+		"plpgsql body": {
+			"functions/two.sql", "create or replace function demo.two() returns int4 as $$\nbegin\n    -- größer\n    retrn 1;\nend;\n$$ language plpgsql;\n",
+			"demo/functions/two.sql:4:5: syntax error",
+		},
+		"plpgsql declaration": {
+			"functions/two.sql", "create or replace function demo.two() returns int4 as $$\ndeclare\n    v int4;\n    v no_such_type;\nbegin\n    return 1;\nend;\n$$ language plpgsql;\n",
+			`demo/functions/two.sql:4:5: `,
+		},
+		"two bodies alike": {
+			"functions/two.sql", "create or replace function demo.two() returns int4 as $$\nbegin\n    retur 1;\nend;\n$$ language plpgsql;\ncreate or replace function demo.two(a int4) returns int4 as $$\nbegin\n    retur 1;\nend;\n$$ language plpgsql;\n",
+			"demo/functions/two.sql:3:5: syntax error",
+		},
+		"unicode before": {
+			"tables.sql", "create table demo.item (id int4); comment on table demo.item is 'äöü€'; create tabel x();\n",
+			"demo/tables.sql:1:80: syntax error",
+		},
+		"no position": {
+			"tables.sql", "create table demo.item (id int4 default 1; -- ;\n",
+			"demo/tables.sql:1:42: syntax error",
+		},
+		"exists already": {
+			"tables.sql", "create table demo.item (id int4);\n/* ; /* ; */ */ -- ';\ncomment on table demo.item is ';''';\n\n  create table demo.item (id int4);\n",
+			`demo/tables.sql:5:3: relation "item" already exists (42P07)`,
+		},
+		"unqualified": {
+			"tables.sql", "create table demo.item (id int4);\ncreate index on item (id);\n",
+			`demo/tables.sql:2:1: relation "item" does not exist (42P01)`,
+		},
+		"raise in do": {
+			"tables.sql", "create table demo.item (id int4);\ndo $$\nbegin\n    raise exception 'not today';\nend;\n$$;\n",
+			"demo/tables.sql:4: not today (P0001)",
+		},
+		"sql in do": {
+			"tables.sql", "create table demo.item (id int4);\ndo $$\nbegin\n    insert into demo.item (ident) values (1);\nend;\n$$;\n",
+			`demo/tables.sql:4:28: column "ident" of relation "item" does not exist (42703)`,
+		},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -345,9 +369,11 @@ func TestInstall_NeedsNoSuperuser(t *testing.T) {
 	t.Parallel()
 	server := pgtest.NewCluster(t, nil)
 	admin := dial(t, server.DSN("postgres"))
-	for _, sql := range []string{"create role plain login", "create role creator login createrole", "create role nobody login",
+	for _, sql := range []string{
+		"create role plain login", "create role creator login createrole", "create role nobody login",
 		"create database one", "create database two", "create database three",
-		"grant create on database one to plain, creator", "grant create on database two to plain"} {
+		"grant create on database one to plain, creator", "grant create on database two to plain",
+	} {
 		mustExec(t, admin, sql)
 	}
 	as := func(role, database string) *pgx.Conn {
@@ -417,9 +443,11 @@ func TestInstall_RefusesWhatIsNotOurs(t *testing.T) {
 	}{
 		"foreign":  {"create schema demo; create table demo.mine (id int4)", "schema demo in database %s is not from skyd", pgqsql.Foreign},
 		"function": {"create schema demo; create function demo.one() returns int4 as 'select 1' language sql", "is not from skyd", pgqsql.Foreign},
-		"original": {`create schema demo; create table demo.queue (queue_switch_step2 bigint, queue_data_pfx text);
+		"original": {
+			`create schema demo; create table demo.queue (queue_switch_step2 bigint, queue_data_pfx text);
 			create table demo.subscription (sub_last_tick bigint); create table demo.tick (tick_snapshot txid_snapshot)`,
-			"is a plain-SQL install of the original PgQ", pgqsql.Original},
+			"is a plain-SQL install of the original PgQ", pgqsql.Original,
+		},
 		"ledger": {"create schema skyd; create table skyd.mine (id int4)", "schema skyd in database %s is not from skyd", pgqsql.Missing},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -478,7 +506,8 @@ func TestInstall_OnlyWhatWasAskedFor(t *testing.T) {
 	fsys := demo(nil)
 	for path, file := range demo(nil) {
 		fsys[strings.Replace(path, "demo/", "other/", 1)] = &fstest.MapFile{
-			Data: []byte(strings.ReplaceAll(string(file.Data), "demo", "other"))}
+			Data: []byte(strings.ReplaceAll(string(file.Data), "demo", "other")),
+		}
 	}
 	tree, err := pgqsql.LoadTree(fsys, pgqsql.Spec{Name: "demo"}, pgqsql.Spec{Name: "other", Needs: []string{"demo"}})
 	if err != nil {

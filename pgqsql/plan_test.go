@@ -32,8 +32,10 @@ func TestPlan_ShapeOnceCodeWhenItDiffers(t *testing.T) {
 		{schema: "s", path: "functions/g.sql", sum: "1"},
 		{schema: "s", path: "grants.sql", sum: "1"},
 	}}
-	all := map[string]string{"tables.sql": "1", "upgrade/0001_a.sql": "1", "upgrade/0002_b.sql": "1", "functions/f.sql": "1",
-		"functions/g.sql": "1", "grants.sql": "1"}
+	all := map[string]string{
+		"tables.sql": "1", "upgrade/0001_a.sql": "1", "upgrade/0002_b.sql": "1", "functions/f.sql": "1",
+		"functions/g.sql": "1", "grants.sql": "1",
+	}
 	with := func(path, sum string) map[string]string {
 		m := map[string]string{}
 		for k, v := range all {
@@ -59,10 +61,14 @@ func TestPlan_ShapeOnceCodeWhenItDiffers(t *testing.T) {
 		"new function":    {schemaState{owner: Skyd, sums: with("functions/g.sql", "")}, "functions/g.sql grants.sql"},
 		"other function":  {schemaState{owner: Skyd, sums: with("functions/f.sql", "0")}, "functions/f.sql grants.sql"},
 		"other grants":    {schemaState{owner: Skyd, sums: with("grants.sql", "0")}, "grants.sql"},
-		"drift": {schemaState{owner: Skyd, sums: all, recorded: fn,
-			catalog: map[string]catalogedFunction{"s.f()": {"f", "y"}}}, "functions/f.sql grants.sql"},
-		"no drift": {schemaState{owner: Skyd, sums: all, recorded: fn,
-			catalog: map[string]catalogedFunction{"s.f()": {"f", "x"}}}, ""},
+		"drift": {schemaState{
+			owner: Skyd, sums: all, recorded: fn,
+			catalog: map[string]catalogedFunction{"s.f()": {"f", "y"}},
+		}, "functions/f.sql grants.sql"},
+		"no drift": {schemaState{
+			owner: Skyd, sums: all, recorded: fn,
+			catalog: map[string]catalogedFunction{"s.f()": {"f", "x"}},
+		}, ""},
 		"dropped": {schemaState{owner: Skyd, sums: all, recorded: fn}, "functions/f.sql grants.sql"},
 	} {
 		if got := stepsText(plan(src, c.state)); got != c.want {
@@ -75,8 +81,10 @@ func TestPreconditions_NameWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	src := source{schemaSpec: schemaSpec{name: "s"}, files: []file{{schema: "s", path: "tables.sql", kind: tablesFile}}}
 	base := func(change func(*databaseState)) databaseState {
-		s := databaseState{database: "app", serverVersion: "15.1", serverNum: 150001, role: "joe", canCreate: true,
-			schemas: map[string]schemaState{"s": {owner: Missing}}}
+		s := databaseState{
+			database: "app", serverVersion: "15.1", serverNum: 150001, role: "joe", canCreate: true,
+			schemas: map[string]schemaState{"s": {owner: Missing}},
+		}
 		change(&s)
 		return s
 	}
@@ -85,11 +93,15 @@ func TestPreconditions_NameWhatIsWrong(t *testing.T) {
 		want  string
 	}{
 		"fine": {base(func(*databaseState) {}), ""},
-		"old server": {base(func(s *databaseState) { s.serverVersion, s.serverNum = "13.9", 130009 }),
-			"the server runs PostgreSQL 13.9; skyd needs 14 or newer"},
+		"old server": {
+			base(func(s *databaseState) { s.serverVersion, s.serverNum = "13.9", 130009 }),
+			"the server runs PostgreSQL 13.9; skyd needs 14 or newer",
+		},
 		"standby": {base(func(s *databaseState) { s.standby = true }), "database app is on a standby, which cannot be changed"},
-		"no create": {base(func(s *databaseState) { s.canCreate = false }),
-			"role joe may not create schemas in database app (wanted: s)"},
+		"no create": {
+			base(func(s *databaseState) { s.canCreate = false }),
+			"role joe may not create schemas in database app (wanted: s)",
+		},
 		"standby, nothing to do": {base(func(s *databaseState) {
 			s.standby, s.schemas["s"] = true, schemaState{owner: Skyd, sums: map[string]string{"tables.sql": ""}}
 		}), ""},
@@ -164,9 +176,11 @@ begin
 func TestHeader_IsParsed(t *testing.T) {
 	t.Parallel()
 	got, err := parseHeader(goodHeader)
-	want := header{Function: "s.f(2)", Purpose: "Does it. It's done with care.", Returns: "0 - nothing\n1 - done", Raises: "none",
+	want := header{
+		Function: "s.f(2)", Purpose: "Does it. It's done with care.", Returns: "0 - nothing\n1 - done", Raises: "none",
 		Calls: "s.g(1)", Tables: "read - s.t", Locks: "none",
-		Parameters: []parameter{{"i_a", "first - with a dash, and a second line"}, {"i_b_c", "second"}}}
+		Parameters: []parameter{{"i_a", "first - with a dash, and a second line"}, {"i_b_c", "second"}},
+	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v\nwant %+v", got, err, want)
 	}

@@ -194,8 +194,10 @@ func twoTickers(t *testing.T, db *pgtest.Database) string {
 	admin.exec(`create function public.held_up() returns integer as $$ begin
 		if current_setting('test.slow', true) = 'yes' then perform pg_advisory_xact_lock(42); end if;
 		return 0; end $$ language plpgsql`)
-	admin.makeNaive(naive{"pgq.ticker", "nextval(v_queue.queue_tick_seq::regclass), now(), v_events)",
-		"public.held_up() + nextval(v_queue.queue_tick_seq::regclass), now(), v_events)"})
+	admin.makeNaive(naive{
+		"pgq.ticker", "nextval(v_queue.queue_tick_seq::regclass), now(), v_events)",
+		"public.held_up() + nextval(v_queue.queue_tick_seq::regclass), now(), v_events)",
+	})
 
 	admin.exec("select pg_advisory_lock(42)")
 	slow.exec("set test.slow = 'yes'")

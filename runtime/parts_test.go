@@ -62,8 +62,10 @@ func TestWithDatabase_ReplacesTheDatabaseAndNothingElse(t *testing.T) {
 func TestPool_PasswordFileIsReadForEveryConnection(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "password")
-	p, err := openPool(t.Context(), configs.Database{DSN: "host=127.0.0.1 port=1 dbname=x", PasswordFile: file,
-		Ticker: configs.DefaultConfig().Ticker}, "i", "x", "")
+	p, err := openPool(t.Context(), configs.Database{
+		DSN: "host=127.0.0.1 port=1 dbname=x", PasswordFile: file,
+		Ticker: configs.DefaultConfig().Ticker,
+	}, "i", "x", "")
 	if err != nil {
 		t.Fatal(err)
 	}

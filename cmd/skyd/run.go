@@ -68,7 +68,7 @@ func (a *app) runDaemon(cmd *cobra.Command, flags runFlags) error {
 	}
 	log := runtime.NewLogger(logHandler(a.stderr, c.Log))
 	for _, w := range c.Warnings {
-		log.Warn(w)
+		log.Warn("questionable configuration", "warning", w)
 	}
 	daemon, err := runtime.New(cmd.Context(), c.Config, runtime.Options{
 		Log: log, Build: runtime.Build{Version: buildVersion(), Revision: buildRevision()},
@@ -110,7 +110,7 @@ func refuseReload(log *slog.Logger) func() {
 // fault.
 func (a *app) loadConfig(ctx context.Context, keys map[string]any) (configs.Loaded, error) {
 	c, err := configs.Load(ctx, configs.Source{File: a.configFile, DSNs: a.dsns, Environ: os.Environ(), Flags: keys})
-	if faults := (configs.Faults)(nil); errors.As(err, &faults) {
+	if faults := configs.Faults(nil); errors.As(err, &faults) {
 		return c, a.refuse(faults)
 	}
 	return c, err

@@ -139,18 +139,30 @@ func TestRunDaemon_RefusesWithOneLinePerFault(t *testing.T) {
 		want string
 	}{
 		{[]string{"run", "--db", "postgres://u:secret@h:port/x"}, exitUsage, "skyd: --db: databases[0].dsn: cannot be used: invalid port\n"},
-		{[]string{"run", "--db", "main"}, exitUsage,
+		{
+			[]string{"run", "--db", "main"},
+			exitUsage,
 			`skyd: --db: "main" is neither a DSN (postgres://user@host/name, or key=value) nor the name of a configured database` + "\n" +
-				"skyd: databases: no database to serve: give --db DSN, or list some in the configuration file\n"},
-		{[]string{"run", "--config", bad}, exitUsage,
+				"skyd: databases: no database to serve: give --db DSN, or list some in the configuration file\n",
+		},
+		{
+			[]string{"run", "--config", bad},
+			exitUsage,
 			"skyd: " + bad + ":1: tikcer: unknown key (did you mean ticker?)\n" +
 				"skyd: " + bad + ":3: databases[0].dns: unknown key (did you mean dsn?)\n" +
-				"skyd: " + bad + ":3: databases[0].dsn: is missing\n"},
+				"skyd: " + bad + ":3: databases[0].dsn: is missing\n",
+		},
 		{[]string{"run", "--config", bad + "x"}, exitUsage, "skyd: " + bad + "x: cannot be read: no such file or directory\n"},
-		{[]string{"run", "--db", "dbname=x", "--listen", "0.0.0.0:1", "--socket", "none"}, exitUsage,
-			"skyd: flag: http.listen: 0.0.0.0:1 can be reached from other machines: set http.tls_cert and http.tls_key, or http.insecure: true\n"},
-		{[]string{"run", "--db", "dbname=x", "--listen", busy, "--socket", "none", "--quiet"}, exitFailed,
-			"skyd: listen on " + busy + ": address already in use (choose another address with --listen HOST:PORT, or --listen none)\n"},
+		{
+			[]string{"run", "--db", "dbname=x", "--listen", "0.0.0.0:1", "--socket", "none"},
+			exitUsage,
+			"skyd: flag: http.listen: 0.0.0.0:1 can be reached from other machines: set http.tls_cert and http.tls_key, or http.insecure: true\n",
+		},
+		{
+			[]string{"run", "--db", "dbname=x", "--listen", busy, "--socket", "none", "--quiet"},
+			exitFailed,
+			"skyd: listen on " + busy + ": address already in use (choose another address with --listen HOST:PORT, or --listen none)\n",
+		},
 		{[]string{"run", "extra"}, exitUsage, `skyd: unknown command "extra" for "skyd run"` + "\n"},
 	} {
 		if r := skyd(t, c.args...); r.code != c.code || r.stderr != c.want || r.stdout != "" {

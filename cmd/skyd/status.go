@@ -99,8 +99,10 @@ func writeStatus(w io.Writer, r statusResult) error {
 	for _, q := range r.Queues {
 		note := strings.Join(notes(q.Paused, "paused", q.External, "external ticker", q.RotationBlocker != "",
 			"rotation blocked by "+q.RotationBlocker, q.LastError != "", q.LastError), "; ")
-		queues = append(queues, []any{q.Database, q.Queue, q.LastTick, fmt.Sprintf("%.1fs", q.LagSeconds), q.EventSeq, q.Unticked,
-			q.Ticks, q.TickErrors, note})
+		queues = append(queues, []any{
+			q.Database, q.Queue, q.LastTick, fmt.Sprintf("%.1fs", q.LagSeconds), q.EventSeq, q.Unticked,
+			q.Ticks, q.TickErrors, note,
+		})
 	}
 	for _, x := range r.Actors {
 		text := x.Note
