@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/skytools/skyd/internal/pgtest"
+	"github.com/skytools/skyd/pgqsql"
 )
 
 var rewriteScripts = flag.Bool("rewrite", false, "rewrite the expected results of the conformance scripts")
@@ -28,7 +29,7 @@ func TestConformance(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				s := readScript(t, path)
-				ours, ext := playOn(t, pgtest.DB(t), s), playOn(t, pgtest.Extension(t), s)
+				ours, ext := playOn(t, pgtest.DB(t), s), playOn(t, extension(t), s)
 				if err := os.WriteFile(path, []byte(s.rewrite(ours, ext).text()), 0o644); err != nil {
 					t.Fatal(err)
 				}
@@ -45,11 +46,21 @@ func TestConformance(t *testing.T) {
 		t.Run(name+"/extension", func(t *testing.T) {
 			t.Parallel()
 			s := readScript(t, path)
-			for _, f := range s.failures(playOn(t, pgtest.Extension(t), s), true) {
+			for _, f := range s.failures(playOn(t, extension(t), s), true) {
 				t.Error(f)
 			}
 		})
 	}
+}
+
+// extension is a database with the C extension and what skyd installs beside it.
+func extension(t testing.TB) *pgtest.Database {
+	t.Helper()
+	db := pgtest.Extension(t)
+	if _, err := pgqsql.Install(t.Context(), db.Conn(t), pgqsql.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	return db
 }
 
 // playOn runs a script on a database of its own.

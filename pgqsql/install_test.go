@@ -416,7 +416,7 @@ func TestInstall_LeavesAnExtensionAlone(t *testing.T) {
 	conn := pgtest.Extension(t).Conn(t)
 	const everything = `select string_agg(xmin::text, ',' order by oid) from pg_proc where pronamespace = 'pgq'::regnamespace`
 	before := query[string](t, conn, everything)
-	report, err := pgqsql.Install(t.Context(), conn, pgqsql.Options{})
+	report, err := pgqsql.Install(t.Context(), conn, pgqsql.Options{Schemas: []string{"pgq"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -432,6 +432,15 @@ func TestInstall_LeavesAnExtensionAlone(t *testing.T) {
 	}
 	if r, err := pgqsql.Inspect(t.Context(), conn); err != nil || !schemaOf(t, r, "pgq").UpToDate() {
 		t.Errorf("inspect: got %+v, %v, want up to date", r, err)
+	}
+
+	// What the extension does not bring comes beside it.
+	report, err = pgqsql.Install(t.Context(), conn, pgqsql.Options{})
+	if err != nil || schemaOf(t, report, "pgq_coop").Owner != pgqsql.Skyd || schemaOf(t, report, "pgq").Owner != pgqsql.Extension {
+		t.Errorf("got %+v, %v, want pgq_coop beside the extension", report, err)
+	}
+	if after := query[string](t, conn, everything); after != before {
+		t.Error("functions of the extension were changed")
 	}
 }
 

@@ -26,6 +26,8 @@ func manifest() []schemaSpec {
 	return []schemaSpec{
 		{name: ledger},
 		{name: "pgq", roles: []string{"pgq_reader", "pgq_writer", "pgq_admin"}},
+		{name: "pgq_coop", needs: []string{"pgq"}},
+		{name: "pgq_ext", roles: []string{"pgq_reader", "pgq_writer", "pgq_admin"}},
 	}
 }
 

@@ -34,7 +34,7 @@ func TestSchema_LifeOfAnInstall(t *testing.T) {
 	db := pgtest.Empty(t)
 	schema := func(args ...string) result { return skyd(t, append([]string{"schema", "--db", db.DSN}, args...)...) }
 
-	schema("status").says(t, exitOK, "database "+db.Name+", PostgreSQL ", "pgq     missing", "not installed")
+	schema("status").says(t, exitOK, "database "+db.Name+", PostgreSQL ", "pgq       missing", "not installed")
 	schema("upgrade").says(t, exitMissing, "no schema of skyd in database "+db.Name, "skyd schema install")
 	schema("upgrade", "--only", "pgq").says(t, exitMissing, "schema pgq is not installed")
 	schema("install", "--dry-run").says(t, exitOK, "files to apply: ", "missing")
@@ -76,7 +76,8 @@ func TestSchema_RefusalsExit5WithARemedy(t *testing.T) {
 func TestSchema_LeavesTheExtensionAlone(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Extension(t)
-	skyd(t, "schema", "install", "--db", db.DSN).says(t, exitOK, "extension pgq 3.", "left alone", "nothing to do")
+	skyd(t, "schema", "install", "--db", db.DSN, "--only", "pgq").says(t, exitOK, "extension pgq 3.", "left alone", "nothing to do")
+	skyd(t, "schema", "install", "--db", db.DSN).says(t, exitOK, "extension pgq 3.", "left alone", "pgq_coop  skyd")
 	skyd(t, "schema", "status", "--db", db.DSN).says(t, exitOK, "extension pgq 3.", "used as it is")
 }
 

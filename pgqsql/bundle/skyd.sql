@@ -1,4 +1,4 @@
--- Schemas of skyd for psql: skyd, pgq.
+-- Schemas of skyd for psql: skyd, pgq, pgq_coop, pgq_ext.
 -- Generated from the files under pgqsql/sql; do not edit. It may be run again.
 \set ON_ERROR_STOP on
 
@@ -1930,7 +1930,8 @@ returns record as $$
     --     event counter; all null when no batch fits yet
     --
     -- Raises:
-    --     consumer not registered on the queue; its position tick is gone
+    --     consumer not registered on the queue; its position tick is gone; the
+    --     consumer is a cooperative group, whose batches go to its members
     --
     -- Calls:
     --     pgq.find_tick_helper(6)
@@ -1995,6 +1996,13 @@ begin
             raise exception 'consumer % was unregistered from queue %', i_consumer_name, i_queue_name
                 using errcode = 'undefined_object';
         end if;
+        if exists (select 1 from pgq.subscription o
+                    where o.sub_queue = v_sub.sub_queue
+                      and o.sub_id = v_sub.sub_id
+                      and o.sub_consumer <> v_sub.sub_consumer) then
+            raise exception 'consumer % on queue % is a cooperative group', i_consumer_name, i_queue_name
+                using errcode = 'object_in_use', hint = 'Its batches go to its members: pgq_coop.next_batch.';
+        end if;
         if v_sub.sub_batch is null and v_sub.sub_last_tick = v_pos then
             update pgq.subscription s
                set sub_batch = nextval('pgq.batch_id_seq'),
@@ -2018,7 +2026,7 @@ $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq,
 comment on function pgq.next_batch_custom(in i_queue_name text, in i_consumer_name text, in i_min_lag interval, in i_min_count int4, in i_min_interval interval, out batch_id int8, out cur_tick_id int8, out prev_tick_id int8, out cur_tick_time timestamptz, out prev_tick_time timestamptz, out cur_tick_event_seq int8, out prev_tick_event_seq int8) is 'Opens the consumer''s next batch with wishes for its size.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/next_batch_custom.sql', '8283f3f67dd4bfc2e1009b97902a0119687144d6524623ab0966d4e51819ec84', 'bundle')
+values ('pgq', 'functions/next_batch_custom.sql', '7e8fbe3936d4887a0e3232b5eaed6ae25cba15d4b368a624c238792688d516e2', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/next_batch_custom.sql';
@@ -4837,6 +4845,1783 @@ grant select, insert, truncate on pgq.event_template to pgq_admin;
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
 values ('pgq', 'grants.sql', 'bdba68c96ee016bb2c074562bea9dc8a06cd0b66370d582d416608bf0f0a20a3', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+
+-- Schema pgq_coop
+
+do $skyd$
+declare
+    v_recorded  boolean := false;
+    v_state     record;
+begin
+    select * into v_state from (select s.name, n.oid is not null,
+       coalesce(pg_catalog.pg_get_userbyid(n.nspowner)::text, ''),
+       n.oid is not null and pg_catalog.pg_has_role(n.nspowner, 'USAGE'),
+       coalesce((
+           select e.extname || ' ' || e.extversion
+           from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
+           where d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass and d.deptype = 'e'
+             and (d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.objid = n.oid
+                  or d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+                     and d.objid in (select p.oid from pg_catalog.pg_proc p where p.pronamespace = n.oid))
+           limit 1), ''),
+       exists (select 1 from pg_catalog.pg_class c where c.relnamespace = n.oid)
+       or exists (select 1 from pg_catalog.pg_proc p where p.pronamespace = n.oid)
+       or exists (select 1 from pg_catalog.pg_type t where t.typnamespace = n.oid),
+       (select pg_catalog.count(*) = 4 from pg_catalog.pg_attribute a
+        where (a.attrelid, a.attname) in (
+            (pg_catalog.to_regclass(pg_catalog.quote_ident(s.name) || '.queue'), 'queue_switch_step2'),
+            (pg_catalog.to_regclass(pg_catalog.quote_ident(s.name) || '.queue'), 'queue_data_pfx'),
+            (pg_catalog.to_regclass(pg_catalog.quote_ident(s.name) || '.subscription'), 'sub_last_tick'),
+            (pg_catalog.to_regclass(pg_catalog.quote_ident(s.name) || '.tick'), 'tick_snapshot')))
+from pg_catalog.unnest('{pgq_coop}'::text[]) as s (name)
+left join pg_catalog.pg_namespace n on n.nspname = s.name) as s (name, present, role, mine, extension, filled, original);
+    if v_state.extension <> '' then
+        raise exception 'schema pgq_coop belongs to extension %: leave it alone, skyd runs on it', v_state.extension;
+    end if;
+    if pg_catalog.to_regclass('skyd.schema_file') is not null then
+        execute $$ select exists (select from skyd.schema_file where schema_name = 'pgq_coop' and path = 'tables.sql') $$
+        into v_recorded;
+    end if;
+    if v_state.filled and not v_recorded then
+        raise exception 'schema pgq_coop is there and is not from skyd; it belongs to role %', v_state.role;
+    end if;
+    perform pg_catalog.set_config('skyd.fresh_pgq_coop', (not v_state.filled)::text, true);
+end
+$skyd$;
+
+-- File pgq_coop/schema.sql
+do $$
+begin
+    -- not "if not exists": that raises a notice on every later install
+    if not exists (select 1 from pg_catalog.pg_namespace where nspname = 'pgq_coop') then
+        create schema pgq_coop;
+    end if;
+end
+$$;
+
+comment on schema pgq_coop is 'cooperative consumers: several workers behind one consumer (skyd)';
+delete from skyd.schema_file where schema_name = 'pgq_coop' and pg_catalog.current_setting('skyd.fresh_pgq_coop')::boolean;
+delete from skyd.schema_function where schema_name = 'pgq_coop' and pg_catalog.current_setting('skyd.fresh_pgq_coop')::boolean;
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'schema.sql', '367d8d72cf7230f65e975669831e220e779d7179eeec159f26868862f878b0a0', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+
+-- File pgq_coop/tables.sql
+do $skyd$
+declare
+    v_fresh     boolean := pg_catalog.current_setting('skyd.fresh_pgq_coop')::boolean;
+    v_recorded  boolean := false;
+begin
+    if not v_fresh then
+        v_recorded := exists (select from skyd.schema_file where schema_name = 'pgq_coop' and path = 'tables.sql');
+    end if;
+    if v_fresh then
+        execute $shape$
+-- No tables: the state of a group lives in pgq.subscription.
+$shape$;
+    end if;
+end
+$skyd$;
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'tables.sql', '265d6e146527a3be4690247fd1cd82d83bf2f0e03aa5858313821c3c89489ea9', 'bundle')
+on conflict (schema_name, path) do nothing;
+
+-- File pgq_coop/functions/register_subconsumer.sql
+create or replace function pgq_coop.register_subconsumer(i_queue_name text, i_consumer_name text, i_subconsumer_name text)
+returns integer as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop.register_subconsumer(3)
+    --
+    --     Adds a member to a cooperative group. The main consumer is
+    --     registered at the newest tick when it is missing. The member's name
+    --     on the queue is <consumer>.<subconsumer>; it shares the sub_id of
+    --     the main consumer, so retry events reach the group.
+    --
+    --     Security definer: consumers have no right to write the
+    --     subscriptions.
+    --
+    -- Parameters:
+    --     i_queue_name       - queue name
+    --     i_consumer_name    - name of the main consumer
+    --     i_subconsumer_name - name of the subconsumer in its group
+    --
+    -- Returns:
+    --     1 - added
+    --     0 - was a member already
+    --
+    -- Raises:
+    --     queue not found; a name is null; another consumer has the member's
+    --     name
+    --
+    -- Calls:
+    --     pgq.register_consumer(2), pgq_coop._lock_name(1),
+    --     pgq_coop._lock_main(2)
+    --
+    -- Tables:
+    --     read   - pgq.subscription
+    --     insert - pgq.subscription
+    --
+    -- Locks:
+    --     the rows of both names, the main consumer's subscription row; waits
+    --     for other members
+    -- ----------------------------------------------------------------
+declare
+    v_main     pgq.subscription%rowtype;
+    v_name     text := i_consumer_name || '.' || i_subconsumer_name;
+    v_consumer integer;
+    v_owner    integer;
+begin
+    if v_name is null then
+        raise exception 'consumer or subconsumer name is null' using errcode = 'null_value_not_allowed';
+    end if;
+    -- the C extension cannot register one name twice at once
+    perform pgq_coop._lock_name(i_consumer_name);
+    perform pgq.register_consumer(i_queue_name, i_consumer_name);
+    v_main := pgq_coop._lock_main(i_queue_name, i_consumer_name);
+
+    v_consumer := pgq_coop._lock_name(v_name);
+    select s.sub_id into v_owner
+      from pgq.subscription s
+     where s.sub_queue = v_main.sub_queue and s.sub_consumer = v_consumer;
+    if v_owner <> v_main.sub_id then
+        raise exception 'consumer % on queue % exists and is no member of group %',
+                v_name, i_queue_name, i_consumer_name
+            using errcode = 'duplicate_object', hint = 'Use another subconsumer name.';
+    end if;
+    if v_owner is not null then
+        return 0;
+    end if;
+    insert into pgq.subscription (sub_id, sub_queue, sub_consumer, sub_last_tick)
+    values (v_main.sub_id, v_main.sub_queue, v_consumer, null);
+    return 1;
+end;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_coop, pg_temp;
+
+comment on function pgq_coop.register_subconsumer(i_queue_name text, i_consumer_name text, i_subconsumer_name text) is 'Adds a member to a cooperative group.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'functions/register_subconsumer.sql', 'ebbbd4404f8784b7a7c0a0d30ed51851fc97babcd0ea65d5978fbbda26d6f8ca', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_coop' and path = 'functions/register_subconsumer.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_coop', p.oid::pg_catalog.regprocedure::text, 'functions/register_subconsumer.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_coop' and p.proname = 'register_subconsumer' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_coop/functions/unregister_subconsumer.sql
+create or replace function pgq_coop.unregister_subconsumer(i_queue_name text, i_consumer_name text, i_subconsumer_name text, i_batch_handling integer)
+returns integer as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop.unregister_subconsumer(4)
+    --
+    --     Removes a member from its group. The retry events of the group stay.
+    --
+    --     Security definer: consumers have no right to write the
+    --     subscriptions.
+    --
+    -- Parameters:
+    --     i_queue_name       - queue name
+    --     i_consumer_name    - name of the main consumer
+    --     i_subconsumer_name - name of the subconsumer in its group
+    --     i_batch_handling   - 1: drop the member's open batch, the group will
+    --                          not see its events; anything else: refuse while
+    --                          a batch is open
+    --
+    -- Returns:
+    --     1 - removed
+    --     0 - there was no such member
+    --
+    -- Raises:
+    --     the member has an open batch and i_batch_handling is not 1
+    --
+    -- Calls:
+    --     pgq.unregister_consumer(2), pgq_coop._lock_main(2)
+    --
+    -- Tables:
+    --     read   - pgq.subscription, pgq.consumer
+    --
+    -- Locks:
+    --     the main consumer's subscription row; waits for other members
+    -- ----------------------------------------------------------------
+declare
+    v_main  pgq.subscription%rowtype := pgq_coop._lock_main(i_queue_name, i_consumer_name);
+    v_name  text := i_consumer_name || '.' || i_subconsumer_name;
+    v_batch bigint;
+begin
+    select s.sub_batch into v_batch
+      from pgq.subscription s
+      join pgq.consumer c on c.co_id = s.sub_consumer
+     where s.sub_queue = v_main.sub_queue
+       and s.sub_id = v_main.sub_id
+       and c.co_name = v_name;
+    if not found then
+        return 0;
+    end if;
+    if v_batch is not null and i_batch_handling is distinct from 1 then
+        raise exception 'subconsumer % of consumer % on queue % has an open batch: %',
+                i_subconsumer_name, i_consumer_name, i_queue_name, v_batch
+            using errcode = 'object_in_use',
+                  hint = 'Finish it, or pass 1 to drop it: the group then skips its events.';
+    end if;
+    return pgq.unregister_consumer(i_queue_name, v_name);
+end;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_coop, pg_temp;
+
+comment on function pgq_coop.unregister_subconsumer(i_queue_name text, i_consumer_name text, i_subconsumer_name text, i_batch_handling integer) is 'Removes a member from its group.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'functions/unregister_subconsumer.sql', '6dfa33ff24cc49f70bae0c2e38f628ae5eaa36411434ead3a8ce8e239d22b3a4', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_coop' and path = 'functions/unregister_subconsumer.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_coop', p.oid::pg_catalog.regprocedure::text, 'functions/unregister_subconsumer.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_coop' and p.proname = 'unregister_subconsumer' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_coop/functions/next_batch.sql
+create or replace function pgq_coop.next_batch(i_queue_name text, i_consumer_name text, i_subconsumer_name text)
+returns bigint as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop.next_batch(3)
+    --
+    --     Opens a batch for a member of a cooperative group. Until it is
+    --     finished every call gives the same batch and is a sign of life.
+    --
+    -- Parameters:
+    --     i_queue_name       - queue name
+    --     i_consumer_name    - name of the main consumer
+    --     i_subconsumer_name - name of the subconsumer in its group
+    --
+    -- Returns:
+    --     batch id, or null when there is nothing
+    --
+    -- Raises:
+    --     queue not found; the main consumer has an open batch of its own; its
+    --     position tick is gone
+    --
+    -- Calls:
+    --     pgq_coop.next_batch_custom(7)
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     as pgq_coop.next_batch_custom(7)
+    -- ----------------------------------------------------------------
+begin
+    return pgq_coop.next_batch_custom(i_queue_name, i_consumer_name, i_subconsumer_name, null, null, null, null);
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_coop, pg_temp;
+
+create or replace function pgq_coop.next_batch(i_queue_name text, i_consumer_name text, i_subconsumer_name text, i_dead_interval interval)
+returns bigint as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop.next_batch(4)
+    --
+    --     As pgq_coop.next_batch(3), and takes over the batch of a member that
+    --     is dead.
+    --
+    -- Parameters:
+    --     i_queue_name       - queue name
+    --     i_consumer_name    - name of the main consumer
+    --     i_subconsumer_name - name of the subconsumer in its group
+    --     i_dead_interval    - members silent for longer lose their batch;
+    --                          null: none do
+    --
+    -- Returns:
+    --     batch id, or null when there is nothing
+    --
+    -- Raises:
+    --     queue not found; the main consumer has an open batch of its own; its
+    --     position tick is gone
+    --
+    -- Calls:
+    --     pgq_coop.next_batch_custom(7)
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     as pgq_coop.next_batch_custom(7)
+    -- ----------------------------------------------------------------
+begin
+    return pgq_coop.next_batch_custom(i_queue_name, i_consumer_name, i_subconsumer_name, null, null, null, i_dead_interval);
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_coop, pg_temp;
+
+comment on function pgq_coop.next_batch(i_queue_name text, i_consumer_name text, i_subconsumer_name text) is 'Opens a batch for a member of a cooperative group.';
+
+comment on function pgq_coop.next_batch(i_queue_name text, i_consumer_name text, i_subconsumer_name text, i_dead_interval interval) is 'As pgq_coop.next_batch(3), and takes over the batch of a member that is dead.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'functions/next_batch.sql', 'fbdcf581f7782f875da638a2c9c48b1fc8be03129ccda229920570edabd6fefe', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_coop' and path = 'functions/next_batch.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_coop', p.oid::pg_catalog.regprocedure::text, 'functions/next_batch.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_coop' and p.proname = 'next_batch' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_coop/functions/next_batch_custom.sql
+create or replace function pgq_coop.next_batch_custom(i_queue_name text, i_consumer_name text, i_subconsumer_name text, i_min_lag interval, i_min_count int4, i_min_interval interval)
+returns bigint as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop.next_batch_custom(6)
+    --
+    --     Opens a batch for a member with wishes for its size.
+    --
+    -- Parameters:
+    --     i_queue_name       - queue name
+    --     i_consumer_name    - name of the main consumer
+    --     i_subconsumer_name - name of the subconsumer in its group
+    --     i_min_lag          - the end tick must be at least this old
+    --     i_min_count        - events wanted at least, by the event counter
+    --     i_min_interval     - time the batch shall span at least
+    --
+    -- Returns:
+    --     batch id, or null when there is nothing
+    --
+    -- Raises:
+    --     queue not found; the main consumer has an open batch of its own; its
+    --     position tick is gone
+    --
+    -- Calls:
+    --     pgq_coop.next_batch_custom(7)
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     as pgq_coop.next_batch_custom(7)
+    -- ----------------------------------------------------------------
+begin
+    return pgq_coop.next_batch_custom(i_queue_name, i_consumer_name, i_subconsumer_name,
+                                      i_min_lag, i_min_count, i_min_interval, null);
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_coop, pg_temp;
+
+create or replace function pgq_coop.next_batch_custom(i_queue_name text, i_consumer_name text, i_subconsumer_name text, i_min_lag interval, i_min_count int4, i_min_interval interval, i_dead_interval interval)
+returns bigint as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop.next_batch_custom(7)
+    --
+    --     Opens a batch for a member of a cooperative group: the open one if
+    --     it has one, else that of a dead member, else the group's next one.
+    --     Main consumer and member are registered when they are missing. The
+    --     group's position advances at once, so batches may be finished in any
+    --     order.
+    --
+    --     A batch that is taken over gets a new id. The dead member, should it
+    --     come back, cannot close what its successor works on: its
+    --     finish_batch answers 0.
+    --
+    --     Security definer: consumers have no right to write the
+    --     subscriptions.
+    --
+    -- Parameters:
+    --     i_queue_name       - queue name
+    --     i_consumer_name    - name of the main consumer
+    --     i_subconsumer_name - name of the subconsumer in its group
+    --     i_min_lag          - the end tick must be at least this old
+    --     i_min_count        - events wanted at least, by the event counter
+    --     i_min_interval     - time the batch shall span at least
+    --     i_dead_interval    - members silent for longer lose their batch;
+    --                          null: none do
+    --
+    -- Returns:
+    --     batch id, or null when there is nothing
+    --
+    -- Raises:
+    --     queue not found; the main consumer has an open batch of its own; its
+    --     position tick is gone
+    --
+    -- Calls:
+    --     pgq_coop._lock_main(2), pgq_coop.register_subconsumer(3),
+    --     pgq_coop._take_over(3), pgq_coop._next_tick(5)
+    --
+    -- Tables:
+    --     read   - pgq.consumer, pgq.tick
+    --     update - pgq.subscription
+    --
+    -- Locks:
+    --     the main consumer's subscription row; waits for other members
+    -- ----------------------------------------------------------------
+declare
+    v_main   pgq.subscription%rowtype := pgq_coop._lock_main(i_queue_name, i_consumer_name);
+    v_member pgq.subscription%rowtype;
+    v_tick   bigint;
+begin
+    select s.* into v_member
+      from pgq.subscription s
+      join pgq.consumer c on c.co_id = s.sub_consumer
+     where s.sub_queue = v_main.sub_queue
+       and s.sub_id = v_main.sub_id
+       and c.co_name = i_consumer_name || '.' || i_subconsumer_name
+       for no key update of s;
+    if not found then
+        perform pgq_coop.register_subconsumer(i_queue_name, i_consumer_name, i_subconsumer_name);
+        v_main := pgq_coop._lock_main(i_queue_name, i_consumer_name);
+        select s.* into v_member
+          from pgq.subscription s
+          join pgq.consumer c on c.co_id = s.sub_consumer
+         where s.sub_queue = v_main.sub_queue
+           and s.sub_id = v_main.sub_id
+           and c.co_name = i_consumer_name || '.' || i_subconsumer_name;
+    end if;
+    if v_main.sub_batch is not null then
+        raise exception 'main consumer % on queue % has an open batch of its own: %',
+                i_consumer_name, i_queue_name, v_main.sub_batch
+            using errcode = 'object_in_use', hint = 'Finish it with pgq.finish_batch.';
+    end if;
+    if v_member.sub_batch is not null then
+        update pgq.subscription s
+           set sub_active = now()
+         where s.sub_queue = v_member.sub_queue and s.sub_consumer = v_member.sub_consumer;
+        return v_member.sub_batch;
+    end if;
+
+    if i_dead_interval is not null and pgq_coop._take_over(v_main, v_member, i_dead_interval) then
+        return (select s.sub_batch
+                  from pgq.subscription s
+                 where s.sub_queue = v_member.sub_queue and s.sub_consumer = v_member.sub_consumer);
+    end if;
+
+    v_tick := pgq_coop._next_tick(v_main, i_consumer_name, i_min_lag, i_min_count, i_min_interval);
+    if v_tick is null then
+        return null;
+    end if;
+    update pgq.subscription s
+       set sub_last_tick = v_tick,
+           sub_active = now()
+     where s.sub_queue = v_main.sub_queue and s.sub_consumer = v_main.sub_consumer;
+    update pgq.subscription s
+       set sub_batch = nextval('pgq.batch_id_seq'),
+           sub_last_tick = v_main.sub_last_tick,
+           sub_next_tick = v_tick,
+           sub_active = now()
+     where s.sub_queue = v_member.sub_queue and s.sub_consumer = v_member.sub_consumer
+    returning s.sub_batch into v_member.sub_batch;
+    return v_member.sub_batch;
+end;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_coop, pg_temp;
+
+comment on function pgq_coop.next_batch_custom(i_queue_name text, i_consumer_name text, i_subconsumer_name text, i_min_lag interval, i_min_count int4, i_min_interval interval) is 'Opens a batch for a member with wishes for its size.';
+
+comment on function pgq_coop.next_batch_custom(i_queue_name text, i_consumer_name text, i_subconsumer_name text, i_min_lag interval, i_min_count int4, i_min_interval interval, i_dead_interval interval) is 'Opens a batch for a member of a cooperative group: the open one if it has one, else that of a dead member, else the group''s next one.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'functions/next_batch_custom.sql', '725617547a744a6f4345dd7977917bf1f3ebc7c69b69f21dddf0ff009105a10b', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_coop' and path = 'functions/next_batch_custom.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_coop', p.oid::pg_catalog.regprocedure::text, 'functions/next_batch_custom.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_coop' and p.proname = 'next_batch_custom' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_coop/functions/finish_batch.sql
+create or replace function pgq_coop.finish_batch(i_batch_id bigint)
+returns integer as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop.finish_batch(1)
+    --
+    --     Closes the batch of a member. The member keeps no position, which
+    --     would hold back rotation. A batch of a plain consumer is closed as
+    --     by pgq.finish_batch.
+    --
+    --     Security definer: consumers have no right to write the
+    --     subscriptions.
+    --
+    -- Parameters:
+    --     i_batch_id - batch of a member
+    --
+    -- Returns:
+    --     1 - closed
+    --     0 - not open, with a warning: it was closed or taken over, and what was done for it will be done again
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     pgq.finish_batch(1)
+    --
+    -- Tables:
+    --     update - pgq.subscription
+    --
+    -- Locks:
+    --     the member's subscription row
+    -- ----------------------------------------------------------------
+begin
+    update pgq.subscription s
+       set sub_active = now(),
+           sub_last_tick = null,
+           sub_next_tick = null,
+           sub_batch = null
+     where s.sub_batch = i_batch_id
+       and exists (select 1
+                     from pgq.subscription o
+                    where o.sub_queue = s.sub_queue
+                      and o.sub_id = s.sub_id
+                      and o.sub_consumer <> s.sub_consumer);
+    if found then
+        return 1;
+    end if;
+    return pgq.finish_batch(i_batch_id);
+end;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_coop, pg_temp;
+
+comment on function pgq_coop.finish_batch(i_batch_id bigint) is 'Closes the batch of a member.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'functions/finish_batch.sql', 'be5129ea4253077c7f725ca08d75453e3c1e29ed70258db84d93e9ea74d2f363', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_coop' and path = 'functions/finish_batch.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_coop', p.oid::pg_catalog.regprocedure::text, 'functions/finish_batch.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_coop' and p.proname = 'finish_batch' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_coop/functions/touch.sql
+create or replace function pgq_coop.touch(i_batch_id bigint)
+returns integer as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop.touch(1)
+    --
+    --     Sign of life of a member that works on a batch for long. Without one
+    --     the batch is taken over after the dead interval of the others.
+    --
+    --     Security definer: consumers have no right to write the
+    --     subscriptions.
+    --
+    -- Parameters:
+    --     i_batch_id - batch of a member
+    --
+    -- Returns:
+    --     1 - noted
+    --     0 - not open any more: stop working on it
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     update - pgq.subscription
+    --
+    -- Locks:
+    --     the member's subscription row
+    -- ----------------------------------------------------------------
+begin
+    update pgq.subscription s set sub_active = now() where s.sub_batch = i_batch_id;
+    return case when found then 1 else 0 end;
+end;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_coop, pg_temp;
+
+comment on function pgq_coop.touch(i_batch_id bigint) is 'Sign of life of a member that works on a batch for long.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'functions/touch.sql', '345db7f6723983469f1c29ecad223b18b527538fa3dda433d2c62d53ec584299', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_coop' and path = 'functions/touch.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_coop', p.oid::pg_catalog.regprocedure::text, 'functions/touch.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_coop' and p.proname = 'touch' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_coop/functions/version.sql
+create or replace function pgq_coop.version()
+returns text as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop.version(0)
+    --
+    --     Version of the pgq_coop contract that this schema keeps.
+    --
+    -- Parameters:
+    --     none
+    --
+    -- Returns:
+    --     text that starts with the contract's version
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+begin
+    return '3.4-skyd';
+end;
+$$ language plpgsql immutable set search_path = pg_catalog, pgq_coop, pg_temp;
+
+comment on function pgq_coop.version() is 'Version of the pgq_coop contract that this schema keeps.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'functions/version.sql', '247b2e09cb189a52ec3b36166477795dfe5aacb31f4ee70dedbeb8777994885c', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_coop' and path = 'functions/version.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_coop', p.oid::pg_catalog.regprocedure::text, 'functions/version.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_coop' and p.proname = 'version' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_coop/functions/_lock_main.sql
+create or replace function pgq_coop._lock_main(i_queue_name text, i_consumer_name text)
+returns pgq.subscription as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop._lock_main(2)
+    --
+    --     Locks the subscription of the main consumer. Everything that changes
+    --     a cooperative group takes this lock first, so the members of a group
+    --     take turns.
+    --
+    -- Parameters:
+    --     i_queue_name    - queue name
+    --     i_consumer_name - name of the main consumer
+    --
+    -- Returns:
+    --     the row; all null when the consumer is not registered on the queue
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     read   - pgq.queue, pgq.consumer, pgq.subscription
+    --
+    -- Locks:
+    --     the main consumer's subscription row, until the transaction ends
+    -- ----------------------------------------------------------------
+declare
+    v_main pgq.subscription%rowtype;
+begin
+    select s.* into v_main
+      from pgq.subscription s
+      join pgq.queue q on q.queue_id = s.sub_queue
+      join pgq.consumer c on c.co_id = s.sub_consumer
+     where q.queue_name = i_queue_name
+       and c.co_name = i_consumer_name
+       for no key update of s;
+    return v_main;
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_coop, pg_temp;
+
+comment on function pgq_coop._lock_main(i_queue_name text, i_consumer_name text) is 'Locks the subscription of the main consumer.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'functions/_lock_main.sql', 'd03312e5fd3d12f15dcb10ba160deb1cfd16c41768122818e8b16d78194e1977', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_coop' and path = 'functions/_lock_main.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_coop', p.oid::pg_catalog.regprocedure::text, 'functions/_lock_main.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_coop' and p.proname = '_lock_main' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_coop/functions/_lock_name.sql
+create or replace function pgq_coop._lock_name(i_name text)
+returns integer as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop._lock_name(1)
+    --
+    --     Makes a consumer name if it is missing and locks it against removal
+    --     and against other registrations.
+    --
+    -- Parameters:
+    --     i_name - consumer name
+    --
+    -- Returns:
+    --     its co_id
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     insert - pgq.consumer
+    --
+    -- Locks:
+    --     the consumer's row, until the transaction ends
+    -- ----------------------------------------------------------------
+declare
+    v_id integer;
+begin
+    -- the name may be removed between our insert and our lock: try again
+    loop
+        insert into pgq.consumer (co_name) values (i_name) on conflict (co_name) do nothing;
+        select c.co_id into v_id from pgq.consumer c where c.co_name = i_name for no key update;
+        exit when found;
+    end loop;
+    return v_id;
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_coop, pg_temp;
+
+comment on function pgq_coop._lock_name(i_name text) is 'Makes a consumer name if it is missing and locks it against removal and against other registrations.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'functions/_lock_name.sql', '66093a921b9254ea672101588a7f867d26660724af488fa028ff53ea60c27444', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_coop' and path = 'functions/_lock_name.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_coop', p.oid::pg_catalog.regprocedure::text, 'functions/_lock_name.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_coop' and p.proname = '_lock_name' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_coop/functions/_next_tick.sql
+create or replace function pgq_coop._next_tick(i_main pgq.subscription, i_consumer_name text, i_min_lag interval, i_min_count integer, i_min_interval interval)
+returns bigint as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop._next_tick(5)
+    --
+    --     Chooses the tick that ends the group's next batch, by the rules of
+    --     pgq.next_batch_custom. Leans on nothing but the contract, so groups
+    --     work on the C extension too.
+    --
+    -- Parameters:
+    --     i_main          - subscription of the main consumer, locked by the
+    --                       caller
+    --     i_consumer_name - its name, for the message
+    --     i_min_lag       - the end tick must be at least this old
+    --     i_min_count     - events wanted at least, by the event counter
+    --     i_min_interval  - time the batch shall span at least
+    --
+    -- Returns:
+    --     tick id, or null when no batch fits yet
+    --
+    -- Raises:
+    --     the position tick is gone
+    --
+    -- Calls:
+    --     pgq.find_tick_helper(6)
+    --
+    -- Tables:
+    --     read   - pgq.tick
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+declare
+    v_prev pgq.tick%rowtype;
+    v_next record;
+begin
+    select t.* into v_prev
+      from pgq.tick t
+     where t.tick_queue = i_main.sub_queue and t.tick_id = i_main.sub_last_tick;
+    if not found then
+        raise exception 'position of consumer % is gone: tick %',
+                i_consumer_name, coalesce(i_main.sub_last_tick::text, '<null>')
+            using errcode = 'object_not_in_prerequisite_state',
+                  hint = 'Move it to an existing tick with pgq.register_consumer_at.';
+    end if;
+    if i_min_count is null and i_min_interval is null then
+        select t.tick_id as next_tick_id, t.tick_time as next_tick_time into v_next
+          from pgq.tick t
+         where t.tick_queue = i_main.sub_queue and t.tick_id > v_prev.tick_id
+         order by t.tick_id
+         limit 1;
+    else
+        select f.next_tick_id, f.next_tick_time into v_next
+          from pgq.find_tick_helper(i_main.sub_queue, v_prev.tick_id, v_prev.tick_time, v_prev.tick_event_seq,
+                                    i_min_count, i_min_interval) f;
+    end if;
+    if now() - v_next.next_tick_time < i_min_lag then
+        return null;
+    end if;
+    return v_next.next_tick_id;
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_coop, pg_temp;
+
+comment on function pgq_coop._next_tick(i_main pgq.subscription, i_consumer_name text, i_min_lag interval, i_min_count integer, i_min_interval interval) is 'Chooses the tick that ends the group''s next batch, by the rules of pgq.next_batch_custom.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'functions/_next_tick.sql', '2a3b67383de2c0a886e12b228750691d189a6ad11dfa7b241614e5f60265b5c2', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_coop' and path = 'functions/_next_tick.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_coop', p.oid::pg_catalog.regprocedure::text, 'functions/_next_tick.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_coop' and p.proname = '_next_tick' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_coop/functions/_take_over.sql
+create or replace function pgq_coop._take_over(i_main pgq.subscription, i_member pgq.subscription, i_dead_interval interval)
+returns boolean as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_coop._take_over(3)
+    --
+    --     Unregisters one dead member of a group and gives its open batch, if
+    --     it has one, to another member under a new id. Members with a batch
+    --     come first, the longest silent ones before others.
+    --
+    -- Parameters:
+    --     i_main          - subscription of the main consumer, locked by the
+    --                       caller
+    --     i_member        - subscription of the member that asks
+    --     i_dead_interval - silence that counts as death
+    --
+    -- Returns:
+    --     true when a batch was taken over
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     pgq.unregister_consumer(2)
+    --
+    -- Tables:
+    --     read   - pgq.queue, pgq.consumer
+    --     update - pgq.subscription
+    --
+    -- Locks:
+    --     the dead member's subscription row; waits for its finish_batch
+    -- ----------------------------------------------------------------
+declare
+    v_dead pgq.subscription%rowtype;
+begin
+    select s.* into v_dead
+      from pgq.subscription s
+     where s.sub_queue = i_main.sub_queue
+       and s.sub_id = i_main.sub_id
+       and s.sub_consumer not in (i_main.sub_consumer, i_member.sub_consumer)
+       and s.sub_active < now() - i_dead_interval
+     order by s.sub_batch is null, s.sub_active
+     limit 1
+       for update;
+    if not found then
+        return false;
+    end if;
+    perform pgq.unregister_consumer(
+        (select q.queue_name from pgq.queue q where q.queue_id = v_dead.sub_queue),
+        (select c.co_name from pgq.consumer c where c.co_id = v_dead.sub_consumer));
+    if v_dead.sub_batch is null then
+        return false;
+    end if;
+    update pgq.subscription s
+       set sub_batch = nextval('pgq.batch_id_seq'),
+           sub_last_tick = v_dead.sub_last_tick,
+           sub_next_tick = v_dead.sub_next_tick,
+           sub_active = now()
+     where s.sub_queue = i_member.sub_queue and s.sub_consumer = i_member.sub_consumer;
+    return true;
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_coop, pg_temp;
+
+comment on function pgq_coop._take_over(i_main pgq.subscription, i_member pgq.subscription, i_dead_interval interval) is 'Unregisters one dead member of a group and gives its open batch, if it has one, to another member under a new id.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'functions/_take_over.sql', 'd20dec35af9ee4462c731a001508ccf445f46e98974d49a2c7e80c4107637191', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_coop' and path = 'functions/_take_over.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_coop', p.oid::pg_catalog.regprocedure::text, 'functions/_take_over.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_coop' and p.proname = '_take_over' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_coop/grants.sql
+-- Rights of the pgq_coop contract.
+grant usage on schema pgq_coop to public;
+
+do $$
+declare
+    v_func regprocedure;
+begin
+    for v_func in
+        select p.oid from pg_catalog.pg_proc p where p.pronamespace = 'pgq_coop'::regnamespace
+    loop
+        execute pg_catalog.format('revoke all on function %s from public, pgq_reader, pgq_writer, pgq_admin', v_func);
+    end loop;
+end
+$$;
+
+grant execute on function pgq_coop.version() to public;
+grant execute on function
+    pgq_coop.register_subconsumer(text, text, text),
+    pgq_coop.unregister_subconsumer(text, text, text, integer),
+    pgq_coop.next_batch(text, text, text),
+    pgq_coop.next_batch(text, text, text, interval),
+    pgq_coop.next_batch_custom(text, text, text, interval, integer, interval),
+    pgq_coop.next_batch_custom(text, text, text, interval, integer, interval, interval),
+    pgq_coop.finish_batch(bigint), pgq_coop.touch(bigint)
+to pgq_reader;
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_coop', 'grants.sql', '6ed454266cba30e97008523a2768a9b8027ab744c60c38935462e73911be88e9', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+
+-- Schema pgq_ext
+
+do $skyd$
+declare
+    v_recorded  boolean := false;
+    v_state     record;
+begin
+    select * into v_state from (select s.name, n.oid is not null,
+       coalesce(pg_catalog.pg_get_userbyid(n.nspowner)::text, ''),
+       n.oid is not null and pg_catalog.pg_has_role(n.nspowner, 'USAGE'),
+       coalesce((
+           select e.extname || ' ' || e.extversion
+           from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
+           where d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass and d.deptype = 'e'
+             and (d.classid = 'pg_catalog.pg_namespace'::pg_catalog.regclass and d.objid = n.oid
+                  or d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+                     and d.objid in (select p.oid from pg_catalog.pg_proc p where p.pronamespace = n.oid))
+           limit 1), ''),
+       exists (select 1 from pg_catalog.pg_class c where c.relnamespace = n.oid)
+       or exists (select 1 from pg_catalog.pg_proc p where p.pronamespace = n.oid)
+       or exists (select 1 from pg_catalog.pg_type t where t.typnamespace = n.oid),
+       (select pg_catalog.count(*) = 4 from pg_catalog.pg_attribute a
+        where (a.attrelid, a.attname) in (
+            (pg_catalog.to_regclass(pg_catalog.quote_ident(s.name) || '.queue'), 'queue_switch_step2'),
+            (pg_catalog.to_regclass(pg_catalog.quote_ident(s.name) || '.queue'), 'queue_data_pfx'),
+            (pg_catalog.to_regclass(pg_catalog.quote_ident(s.name) || '.subscription'), 'sub_last_tick'),
+            (pg_catalog.to_regclass(pg_catalog.quote_ident(s.name) || '.tick'), 'tick_snapshot')))
+from pg_catalog.unnest('{pgq_ext}'::text[]) as s (name)
+left join pg_catalog.pg_namespace n on n.nspname = s.name) as s (name, present, role, mine, extension, filled, original);
+    if v_state.extension <> '' then
+        raise exception 'schema pgq_ext belongs to extension %: leave it alone, skyd runs on it', v_state.extension;
+    end if;
+    if pg_catalog.to_regclass('skyd.schema_file') is not null then
+        execute $$ select exists (select from skyd.schema_file where schema_name = 'pgq_ext' and path = 'tables.sql') $$
+        into v_recorded;
+    end if;
+    if v_state.filled and not v_recorded then
+        raise exception 'schema pgq_ext is there and is not from skyd; it belongs to role %', v_state.role;
+    end if;
+    perform pg_catalog.set_config('skyd.fresh_pgq_ext', (not v_state.filled)::text, true);
+end
+$skyd$;
+
+-- File pgq_ext/schema.sql
+-- A target database need not have PgQ itself, but its roles.
+do $$
+begin
+    if not exists (select 1 from pg_catalog.pg_roles where rolname = 'pgq_reader') then
+        create role pgq_reader;
+    end if;
+    if not exists (select 1 from pg_catalog.pg_roles where rolname = 'pgq_writer') then
+        create role pgq_writer;
+    end if;
+    if not exists (select 1 from pg_catalog.pg_roles where rolname = 'pgq_admin') then
+        create role pgq_admin in role pgq_reader, pgq_writer;
+    end if;
+end
+$$;
+
+do $$
+begin
+    -- not "if not exists": that raises a notice on every later install
+    if not exists (select 1 from pg_catalog.pg_namespace where nspname = 'pgq_ext') then
+        create schema pgq_ext;
+    end if;
+end
+$$;
+
+comment on schema pgq_ext is 'tracking of finished batches and events in a target database (skyd)';
+delete from skyd.schema_file where schema_name = 'pgq_ext' and pg_catalog.current_setting('skyd.fresh_pgq_ext')::boolean;
+delete from skyd.schema_function where schema_name = 'pgq_ext' and pg_catalog.current_setting('skyd.fresh_pgq_ext')::boolean;
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_ext', 'schema.sql', '6dd092a1edfd0cb79429d6b198893560f8dbb7e4b7e60c808bfe16e44d3c1fbb', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+
+-- File pgq_ext/tables.sql
+do $skyd$
+declare
+    v_fresh     boolean := pg_catalog.current_setting('skyd.fresh_pgq_ext')::boolean;
+    v_recorded  boolean := false;
+begin
+    if not v_fresh then
+        v_recorded := exists (select from skyd.schema_file where schema_name = 'pgq_ext' and path = 'tables.sql');
+    end if;
+    if v_fresh then
+        execute $shape$
+-- What consumers have done in this database. Nobody has rights on the tables;
+-- the functions are the way in.
+
+create table pgq_ext.completed_tick (
+    consumer_id    text   not null,
+    subconsumer_id text   not null default '',
+    last_tick_id   bigint not null,
+
+    constraint completed_tick_pkey primary key (consumer_id, subconsumer_id)
+);
+comment on table pgq_ext.completed_tick is 'last tick done, one row for each consumer';
+
+create table pgq_ext.completed_batch (
+    consumer_id    text   not null,
+    subconsumer_id text   not null default '',
+    last_batch_id  bigint not null,
+
+    constraint completed_batch_pkey primary key (consumer_id, subconsumer_id)
+);
+comment on table pgq_ext.completed_batch is 'last batch done, one row for each consumer';
+
+create table pgq_ext.completed_event (
+    consumer_id    text   not null,
+    subconsumer_id text   not null default '',
+    batch_id       bigint not null,
+    event_id       bigint not null,
+
+    constraint completed_event_pkey primary key (consumer_id, subconsumer_id, batch_id, event_id)
+);
+comment on table pgq_ext.completed_event is 'events done of the batch at hand';
+
+create table pgq_ext.partial_batch (
+    consumer_id    text   not null,
+    subconsumer_id text   not null default '',
+    cur_batch_id   bigint not null,
+
+    constraint partial_batch_pkey primary key (consumer_id, subconsumer_id)
+);
+comment on table pgq_ext.partial_batch is 'the batch whose events completed_event holds';
+$shape$;
+    end if;
+end
+$skyd$;
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_ext', 'tables.sql', '2b3d9e8e86341defdbd71204f0d469de411825b080dcb9a19b8b14050a9753e7', 'bundle')
+on conflict (schema_name, path) do nothing;
+
+-- File pgq_ext/functions/is_batch_done.sql
+create or replace function pgq_ext.is_batch_done(a_consumer text, a_subconsumer text, a_batch_id bigint)
+returns boolean as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.is_batch_done(3)
+    --
+    --     Tells whether a batch is the last one that this consumer has done
+    --     here.
+    --
+    --     Security definer: nobody but the owner has rights on the tables.
+    --
+    -- Parameters:
+    --     a_consumer    - consumer name
+    --     a_subconsumer - subconsumer name, empty: none
+    --     a_batch_id    - batch of the source queue
+    --
+    -- Returns:
+    --     true when it is; false for another one, or when none is stored
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     read   - pgq_ext.completed_batch
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+begin
+    return exists (
+        select 1
+          from pgq_ext.completed_batch b
+         where b.consumer_id = a_consumer
+           and b.subconsumer_id = a_subconsumer
+           and b.last_batch_id = a_batch_id);
+end;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_ext, pg_temp;
+
+create or replace function pgq_ext.is_batch_done(a_consumer text, a_batch_id bigint)
+returns boolean as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.is_batch_done(2)
+    --
+    --     As pgq_ext.is_batch_done(3), without a subconsumer.
+    --
+    -- Parameters:
+    --     a_consumer - consumer name
+    --     a_batch_id - batch of the source queue
+    --
+    -- Returns:
+    --     true when it is; false for another one, or when none is stored
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     pgq_ext.is_batch_done(3)
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+begin
+    return pgq_ext.is_batch_done(a_consumer, '', a_batch_id);
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_ext, pg_temp;
+
+comment on function pgq_ext.is_batch_done(a_consumer text, a_subconsumer text, a_batch_id bigint) is 'Tells whether a batch is the last one that this consumer has done here.';
+
+comment on function pgq_ext.is_batch_done(a_consumer text, a_batch_id bigint) is 'As pgq_ext.is_batch_done(3), without a subconsumer.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_ext', 'functions/is_batch_done.sql', '8aa68ccb4640c1ea31b338c83cd347c5a25472f25d44639fcf68303cdec20b3a', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_ext' and path = 'functions/is_batch_done.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_ext', p.oid::pg_catalog.regprocedure::text, 'functions/is_batch_done.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_ext' and p.proname = 'is_batch_done' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_ext/functions/set_batch_done.sql
+create or replace function pgq_ext.set_batch_done(a_consumer text, a_subconsumer text, a_batch_id bigint)
+returns boolean as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.set_batch_done(3)
+    --
+    --     Notes that a batch is done, in the transaction that applied it. Only
+    --     the last batch is kept.
+    --
+    --     Two sessions that note the same batch take turns: the second one
+    --     waits and answers false.
+    --
+    --     Security definer: nobody but the owner has rights on the tables.
+    --
+    -- Parameters:
+    --     a_consumer    - consumer name
+    --     a_subconsumer - subconsumer name, empty: none
+    --     a_batch_id    - batch of the source queue
+    --
+    -- Returns:
+    --     true  - stored now, or an id of 0 or below, which is never stored
+    --     false - it was the last one already: it has been applied before
+    --
+    -- Raises:
+    --     an argument is null
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     insert - pgq_ext.completed_batch
+    --     update - pgq_ext.completed_batch
+    --
+    -- Locks:
+    --     the consumer's row; waits for another session of the same consumer
+    -- ----------------------------------------------------------------
+begin
+    if a_batch_id <= 0 then
+        return true;
+    end if;
+    insert into pgq_ext.completed_batch as b (consumer_id, subconsumer_id, last_batch_id)
+    values (a_consumer, a_subconsumer, a_batch_id)
+    on conflict (consumer_id, subconsumer_id) do update
+       set last_batch_id = excluded.last_batch_id
+     where b.last_batch_id <> excluded.last_batch_id;
+    return found;
+end;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_ext, pg_temp;
+
+create or replace function pgq_ext.set_batch_done(a_consumer text, a_batch_id bigint)
+returns boolean as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.set_batch_done(2)
+    --
+    --     As pgq_ext.set_batch_done(3), without a subconsumer.
+    --
+    -- Parameters:
+    --     a_consumer - consumer name
+    --     a_batch_id - batch of the source queue
+    --
+    -- Returns:
+    --     true  - stored now, or an id of 0 or below, which is never stored
+    --     false - it was the last one already: it has been applied before
+    --
+    -- Raises:
+    --     an argument is null
+    --
+    -- Calls:
+    --     pgq_ext.set_batch_done(3)
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     the consumer's row; waits for another session of the same consumer
+    -- ----------------------------------------------------------------
+begin
+    return pgq_ext.set_batch_done(a_consumer, '', a_batch_id);
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_ext, pg_temp;
+
+comment on function pgq_ext.set_batch_done(a_consumer text, a_subconsumer text, a_batch_id bigint) is 'Notes that a batch is done, in the transaction that applied it.';
+
+comment on function pgq_ext.set_batch_done(a_consumer text, a_batch_id bigint) is 'As pgq_ext.set_batch_done(3), without a subconsumer.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_ext', 'functions/set_batch_done.sql', '66ab66cfca1348f70aefd8014460117e48909a1051dbd244252ea6cf51c03d38', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_ext' and path = 'functions/set_batch_done.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_ext', p.oid::pg_catalog.regprocedure::text, 'functions/set_batch_done.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_ext' and p.proname = 'set_batch_done' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_ext/functions/is_event_done.sql
+create or replace function pgq_ext.is_event_done(a_consumer text, a_subconsumer text, a_batch_id bigint, a_event_id bigint)
+returns boolean as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.is_event_done(4)
+    --
+    --     Tells whether an event is tagged as done.
+    --
+    --     Security definer: nobody but the owner has rights on the tables.
+    --
+    -- Parameters:
+    --     a_consumer    - consumer name
+    --     a_subconsumer - subconsumer name, empty: none
+    --     a_batch_id    - batch of the source queue
+    --     a_event_id    - event of that batch
+    --
+    -- Returns:
+    --     true or false
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     read   - pgq_ext.completed_event
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+begin
+    return exists (
+        select 1
+          from pgq_ext.completed_event e
+         where e.consumer_id = a_consumer
+           and e.subconsumer_id = a_subconsumer
+           and e.batch_id = a_batch_id
+           and e.event_id = a_event_id);
+end;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_ext, pg_temp;
+
+create or replace function pgq_ext.is_event_done(a_consumer text, a_batch_id bigint, a_event_id bigint)
+returns boolean as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.is_event_done(3)
+    --
+    --     As pgq_ext.is_event_done(4), without a subconsumer.
+    --
+    -- Parameters:
+    --     a_consumer - consumer name
+    --     a_batch_id - batch of the source queue
+    --     a_event_id - event of that batch
+    --
+    -- Returns:
+    --     true or false
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     pgq_ext.is_event_done(4)
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+begin
+    return pgq_ext.is_event_done(a_consumer, '', a_batch_id, a_event_id);
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_ext, pg_temp;
+
+comment on function pgq_ext.is_event_done(a_consumer text, a_subconsumer text, a_batch_id bigint, a_event_id bigint) is 'Tells whether an event is tagged as done.';
+
+comment on function pgq_ext.is_event_done(a_consumer text, a_batch_id bigint, a_event_id bigint) is 'As pgq_ext.is_event_done(4), without a subconsumer.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_ext', 'functions/is_event_done.sql', '4b0ea67fc11b73e8822af5664d66a4253ef48a8b5acab84a7b7aaf305282edbc', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_ext' and path = 'functions/is_event_done.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_ext', p.oid::pg_catalog.regprocedure::text, 'functions/is_event_done.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_ext' and p.proname = 'is_event_done' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_ext/functions/set_event_done.sql
+create or replace function pgq_ext.set_event_done(a_consumer text, a_subconsumer text, a_batch_id bigint, a_event_id bigint)
+returns boolean as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.set_event_done(4)
+    --
+    --     Tags an event as done, in the transaction that applied it. The first
+    --     event of another batch deletes the tags of the batch before.
+    --
+    --     Security definer: nobody but the owner has rights on the tables.
+    --
+    -- Parameters:
+    --     a_consumer    - consumer name
+    --     a_subconsumer - subconsumer name, empty: none
+    --     a_batch_id    - batch of the source queue
+    --     a_event_id    - event of that batch
+    --
+    -- Returns:
+    --     true  - tagged now
+    --     false - was tagged: it has been applied before
+    --
+    -- Raises:
+    --     an argument is null
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     insert - pgq_ext.partial_batch, pgq_ext.completed_event
+    --     update - pgq_ext.partial_batch
+    --     delete - pgq_ext.completed_event
+    --
+    -- Locks:
+    --     the consumer's row; waits for another session of the same consumer
+    -- ----------------------------------------------------------------
+declare
+    v_batch bigint;
+begin
+    insert into pgq_ext.partial_batch (consumer_id, subconsumer_id, cur_batch_id)
+    values (a_consumer, a_subconsumer, a_batch_id)
+    on conflict (consumer_id, subconsumer_id) do nothing;
+    if not found then
+        select b.cur_batch_id into v_batch
+          from pgq_ext.partial_batch b
+         where b.consumer_id = a_consumer
+           and b.subconsumer_id = a_subconsumer
+           for update;
+        if v_batch <> a_batch_id then
+            delete from pgq_ext.completed_event e
+             where e.consumer_id = a_consumer
+               and e.subconsumer_id = a_subconsumer
+               and e.batch_id = v_batch;
+            update pgq_ext.partial_batch b
+               set cur_batch_id = a_batch_id
+             where b.consumer_id = a_consumer
+               and b.subconsumer_id = a_subconsumer;
+        end if;
+    end if;
+    insert into pgq_ext.completed_event (consumer_id, subconsumer_id, batch_id, event_id)
+    values (a_consumer, a_subconsumer, a_batch_id, a_event_id)
+    on conflict do nothing;
+    return found;
+end;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_ext, pg_temp;
+
+create or replace function pgq_ext.set_event_done(a_consumer text, a_batch_id bigint, a_event_id bigint)
+returns boolean as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.set_event_done(3)
+    --
+    --     As pgq_ext.set_event_done(4), without a subconsumer.
+    --
+    -- Parameters:
+    --     a_consumer - consumer name
+    --     a_batch_id - batch of the source queue
+    --     a_event_id - event of that batch
+    --
+    -- Returns:
+    --     true  - tagged now
+    --     false - was tagged: it has been applied before
+    --
+    -- Raises:
+    --     an argument is null
+    --
+    -- Calls:
+    --     pgq_ext.set_event_done(4)
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     the consumer's row; waits for another session of the same consumer
+    -- ----------------------------------------------------------------
+begin
+    return pgq_ext.set_event_done(a_consumer, '', a_batch_id, a_event_id);
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_ext, pg_temp;
+
+comment on function pgq_ext.set_event_done(a_consumer text, a_subconsumer text, a_batch_id bigint, a_event_id bigint) is 'Tags an event as done, in the transaction that applied it.';
+
+comment on function pgq_ext.set_event_done(a_consumer text, a_batch_id bigint, a_event_id bigint) is 'As pgq_ext.set_event_done(4), without a subconsumer.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_ext', 'functions/set_event_done.sql', '959ace0c3675106c6806f37cc6bfb6687b39012e5ac916a59d3acbe8f0752123', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_ext' and path = 'functions/set_event_done.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_ext', p.oid::pg_catalog.regprocedure::text, 'functions/set_event_done.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_ext' and p.proname = 'set_event_done' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_ext/functions/get_last_tick.sql
+create or replace function pgq_ext.get_last_tick(a_consumer text, a_subconsumer text)
+returns bigint as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.get_last_tick(2)
+    --
+    --     Last tick that this consumer has done here.
+    --
+    --     Security definer: nobody but the owner has rights on the tables.
+    --
+    -- Parameters:
+    --     a_consumer    - consumer name
+    --     a_subconsumer - subconsumer name, empty: none
+    --
+    -- Returns:
+    --     tick id, or null when none is stored
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     read   - pgq_ext.completed_tick
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+begin
+    return (select t.last_tick_id
+              from pgq_ext.completed_tick t
+             where t.consumer_id = a_consumer
+               and t.subconsumer_id = a_subconsumer);
+end;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_ext, pg_temp;
+
+create or replace function pgq_ext.get_last_tick(a_consumer text)
+returns bigint as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.get_last_tick(1)
+    --
+    --     As pgq_ext.get_last_tick(2), without a subconsumer.
+    --
+    -- Parameters:
+    --     a_consumer - consumer name
+    --
+    -- Returns:
+    --     tick id, or null when none is stored
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     pgq_ext.get_last_tick(2)
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+begin
+    return pgq_ext.get_last_tick(a_consumer, '');
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_ext, pg_temp;
+
+comment on function pgq_ext.get_last_tick(a_consumer text, a_subconsumer text) is 'Last tick that this consumer has done here.';
+
+comment on function pgq_ext.get_last_tick(a_consumer text) is 'As pgq_ext.get_last_tick(2), without a subconsumer.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_ext', 'functions/get_last_tick.sql', '86daa9f68d98e00eb5819ee595e2244b47f60e371e9a71f7e119083fa1ebeac0', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_ext' and path = 'functions/get_last_tick.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_ext', p.oid::pg_catalog.regprocedure::text, 'functions/get_last_tick.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_ext' and p.proname = 'get_last_tick' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_ext/functions/set_last_tick.sql
+create or replace function pgq_ext.set_last_tick(a_consumer text, a_subconsumer text, a_tick_id bigint)
+returns integer as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.set_last_tick(3)
+    --
+    --     Notes the last tick done, in the transaction that applied it.
+    --
+    --     Security definer: nobody but the owner has rights on the tables.
+    --
+    -- Parameters:
+    --     a_consumer    - consumer name
+    --     a_subconsumer - subconsumer name, empty: none
+    --     a_tick_id     - tick, also a lower one than stored; null: forget
+    --
+    -- Returns:
+    --     1
+    --
+    -- Raises:
+    --     a name is null and the tick is not
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     insert - pgq_ext.completed_tick
+    --     update - pgq_ext.completed_tick
+    --     delete - pgq_ext.completed_tick
+    --
+    -- Locks:
+    --     the consumer's row
+    -- ----------------------------------------------------------------
+begin
+    if a_tick_id is null then
+        delete from pgq_ext.completed_tick t
+         where t.consumer_id = a_consumer
+           and t.subconsumer_id = a_subconsumer;
+    else
+        insert into pgq_ext.completed_tick (consumer_id, subconsumer_id, last_tick_id)
+        values (a_consumer, a_subconsumer, a_tick_id)
+        on conflict (consumer_id, subconsumer_id) do update
+           set last_tick_id = excluded.last_tick_id;
+    end if;
+    return 1;
+end;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_ext, pg_temp;
+
+create or replace function pgq_ext.set_last_tick(a_consumer text, a_tick_id bigint)
+returns integer as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.set_last_tick(2)
+    --
+    --     As pgq_ext.set_last_tick(3), without a subconsumer.
+    --
+    -- Parameters:
+    --     a_consumer - consumer name
+    --     a_tick_id  - tick, also a lower one than stored; null: forget
+    --
+    -- Returns:
+    --     1
+    --
+    -- Raises:
+    --     a name is null and the tick is not
+    --
+    -- Calls:
+    --     pgq_ext.set_last_tick(3)
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     the consumer's row
+    -- ----------------------------------------------------------------
+begin
+    return pgq_ext.set_last_tick(a_consumer, '', a_tick_id);
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_ext, pg_temp;
+
+comment on function pgq_ext.set_last_tick(a_consumer text, a_subconsumer text, a_tick_id bigint) is 'Notes the last tick done, in the transaction that applied it.';
+
+comment on function pgq_ext.set_last_tick(a_consumer text, a_tick_id bigint) is 'As pgq_ext.set_last_tick(3), without a subconsumer.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_ext', 'functions/set_last_tick.sql', '1e7d9f0dd1d3a82d4fec838dd6ded38a38bd71042bd2ff99772646f9446928ce', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_ext' and path = 'functions/set_last_tick.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_ext', p.oid::pg_catalog.regprocedure::text, 'functions/set_last_tick.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_ext' and p.proname = 'set_last_tick' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_ext/functions/version.sql
+create or replace function pgq_ext.version()
+returns text as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.version(0)
+    --
+    --     Version of the pgq_ext contract that this schema keeps.
+    --
+    -- Parameters:
+    --     none
+    --
+    -- Returns:
+    --     text that starts with the contract's version
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+begin
+    return '3.1-skyd';
+end;
+$$ language plpgsql immutable set search_path = pg_catalog, pgq_ext, pg_temp;
+
+comment on function pgq_ext.version() is 'Version of the pgq_ext contract that this schema keeps.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_ext', 'functions/version.sql', 'cbc5f03fb373da7059335e7b5466f3f5cfb76ff51ce9a1ddeec668e054fdeb9c', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_ext' and path = 'functions/version.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_ext', p.oid::pg_catalog.regprocedure::text, 'functions/version.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_ext' and p.proname = 'version' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_ext/functions/upgrade_schema.sql
+create or replace function pgq_ext.upgrade_schema()
+returns integer as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq_ext.upgrade_schema(0)
+    --
+    --     Kept for callers of the original. The installer upgrades this
+    --     schema, so there is never anything to change.
+    --
+    -- Parameters:
+    --     none
+    --
+    -- Returns:
+    --     0, the number of changes made
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     none
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+begin
+    return 0;
+end;
+$$ language plpgsql volatile set search_path = pg_catalog, pgq_ext, pg_temp;
+
+comment on function pgq_ext.upgrade_schema() is 'Kept for callers of the original.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_ext', 'functions/upgrade_schema.sql', '8f11c96532fded8d25fab4663a468009f978c70a75bc5466aa38c0f362c0bbab', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq_ext' and path = 'functions/upgrade_schema.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq_ext', p.oid::pg_catalog.regprocedure::text, 'functions/upgrade_schema.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq_ext' and p.proname = 'upgrade_schema' and p.prokind <> 'a'
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq_ext/grants.sql
+-- Rights of the pgq_ext contract.
+grant usage on schema pgq_ext to public;
+
+do $$
+declare
+    v_func regprocedure;
+begin
+    for v_func in
+        select p.oid from pg_catalog.pg_proc p where p.pronamespace = 'pgq_ext'::regnamespace
+    loop
+        execute pg_catalog.format('revoke all on function %s from public, pgq_reader, pgq_writer, pgq_admin', v_func);
+    end loop;
+end
+$$;
+
+grant execute on function pgq_ext.version() to public;
+grant execute on function
+    pgq_ext.is_batch_done(text, bigint),
+    pgq_ext.is_batch_done(text, text, bigint),
+    pgq_ext.set_batch_done(text, bigint),
+    pgq_ext.set_batch_done(text, text, bigint),
+    pgq_ext.is_event_done(text, bigint, bigint),
+    pgq_ext.is_event_done(text, text, bigint, bigint),
+    pgq_ext.set_event_done(text, bigint, bigint),
+    pgq_ext.set_event_done(text, text, bigint, bigint),
+    pgq_ext.get_last_tick(text),
+    pgq_ext.get_last_tick(text, text),
+    pgq_ext.set_last_tick(text, bigint),
+    pgq_ext.set_last_tick(text, text, bigint),
+    pgq_ext.upgrade_schema()
+to pgq_writer;
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq_ext', 'grants.sql', '6b630f3a5d1be44bddc9863d95a8cf46a71b1026f2ee9f5dacf8babdbc8ca111', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 

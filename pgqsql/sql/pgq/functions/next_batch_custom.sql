@@ -29,7 +29,8 @@ returns record as $$
     --     event counter; all null when no batch fits yet
     --
     -- Raises:
-    --     consumer not registered on the queue; its position tick is gone
+    --     consumer not registered on the queue; its position tick is gone; the
+    --     consumer is a cooperative group, whose batches go to its members
     --
     -- Calls:
     --     pgq.find_tick_helper(6)
@@ -93,6 +94,13 @@ begin
         if not found then
             raise exception 'consumer % was unregistered from queue %', i_consumer_name, i_queue_name
                 using errcode = 'undefined_object';
+        end if;
+        if exists (select 1 from pgq.subscription o
+                    where o.sub_queue = v_sub.sub_queue
+                      and o.sub_id = v_sub.sub_id
+                      and o.sub_consumer <> v_sub.sub_consumer) then
+            raise exception 'consumer % on queue % is a cooperative group', i_consumer_name, i_queue_name
+                using errcode = 'object_in_use', hint = 'Its batches go to its members: pgq_coop.next_batch.';
         end if;
         if v_sub.sub_batch is null and v_sub.sub_last_tick = v_pos then
             update pgq.subscription s

@@ -1,0 +1,1 @@
+-- No tables: the state of a group lives in pgq.subscription.
