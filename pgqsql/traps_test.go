@@ -64,7 +64,7 @@ var traps = []trap{
 	},
 	{
 		name:  "T2_OldSnapshotAfterRotation",
-		naive: []naive{{"pgq._pin_queue", "perform 1 from pgq.queue q where q.queue_name = i_queue_name for share;", ""}},
+		naive: []naive{{"pgq._pin_queue", "perform 1 from pgq.queue q where q.queue_id = v_id for share;", ""}},
 		run:   oldSnapshotAfterRotation,
 	},
 	{
@@ -184,6 +184,32 @@ func oldSnapshotAfterRotation(t *testing.T, db *pgtest.Database) string {
 		}
 	}
 	return ""
+}
+
+// A writer with a fixed snapshot must not hold the queue's row until it ends:
+// where all producers are such, one of them is always open, and no rotation
+// would ever find the row free.
+func TestTraps_OpenWritersDoNotStarveRotation(t *testing.T) {
+	for _, level := range []string{"repeatable read", "serializable"} {
+		t.Run(level, func(t *testing.T) {
+			db := pgtest.DB(t)
+			admin, writer := open(t, db), open(t, db)
+			admin.prepareQueue()
+			writer.exec("begin isolation level " + level)
+			writer.exec("select pgq.insert_event('q', 'open', '1')")
+			admin.rotate()
+			writer.exec("select pgq.insert_event('q', 'open too', '2')")
+			admin.tick()
+			admin.drain()
+			writer.exec("commit")
+			admin.tick()
+			for _, event := range []string{"open", "open too"} {
+				if harm := admin.deliveredOnce(event); harm != "" {
+					t.Errorf("%s: %s", event, harm)
+				}
+			}
+		})
+	}
 }
 
 // twoTickers holds up one ticker between the snapshot of its tick and the

@@ -1100,7 +1100,7 @@ returns text as $$
     --     read   - pgq.queue
     --
     -- Locks:
-    --     none at read committed, else share lock on the queue row
+    --     none at read committed, else as pgq._pin_queue(1)
     -- ----------------------------------------------------------------
 declare
     v_txid     bigint := txid_current();
@@ -1130,7 +1130,7 @@ $$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 comment on function pgq.current_event_table(x_queue_name text) is 'Data table that takes the inserts of a queue, for producers that write with INSERT or COPY themselves.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/current_event_table.sql', '1f3e99ec90e74b5fa33fae304b02183effb7f94565e47533cf4b5126766239eb', 'bundle')
+values ('pgq', 'functions/current_event_table.sql', 'c19a2a57dd8ba550e62744980316108edc3ac2c2ae2022e146d50284f5f5a895', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/current_event_table.sql';
@@ -1279,7 +1279,7 @@ returns bigint as $$
     --     insert - current data table of the queue
     --
     -- Locks:
-    --     none at read committed, else share lock on the queue row
+    --     none at read committed, else as pgq._pin_queue(1)
     -- ----------------------------------------------------------------
 declare
     v_txid  bigint := txid_current();
@@ -1321,7 +1321,7 @@ $$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 comment on function pgq.insert_event_raw(queue_name text, ev_id bigint, ev_time timestamptz, ev_owner integer, ev_retry integer, ev_type text, ev_data text, ev_extra1 text, ev_extra2 text, ev_extra3 text, ev_extra4 text) is 'Inserts an event with full control over its columns.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/insert_event_raw.sql', '23bc53a1c8d4f03bdcb14df564aacdab5e3bd9b277886fa9e8469fcc1e7716e9', 'bundle')
+values ('pgq', 'functions/insert_event_raw.sql', '656fe6920781150bbe12174b73f6061b88ae26726d825ec0ad54f39ec4cc7120', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/insert_event_raw.sql';
@@ -3910,10 +3910,17 @@ returns void as $$
     --     Refuses a writer whose snapshot is older than the last change of the
     --     queue. A repeatable read or serializable transaction goes on seeing
     --     the data table that was current when its snapshot was taken; writing
-    --     there after a rotation would lose the event. The row lock makes the
+    --     there after a rotation would lose the event. A row lock makes the
     --     server compare versions: an outdated snapshot fails with 40001. A
     --     key share lock would not do: it overlooks updates that leave the key
     --     alone, and a rotation is one.
+    --
+    --     The lock is given back at once, by undoing the subtransaction that
+    --     took it: held to the end, a stream of such writers would keep every
+    --     rotation away. It is not needed any longer. The caller has taken its
+    --     txid before, so a rotation that comes later has a step 2 above it,
+    --     and batches look into the table written here. For the same reason
+    --     one look for each transaction is enough.
     --
     --     Security definer: a row lock needs the right to update pgq.queue,
     --     which producers do not have.
@@ -3935,18 +3942,32 @@ returns void as $$
     --     read   - pgq.queue
     --
     -- Locks:
-    --     share lock on the queue row, until the transaction ends: waits for a
-    --     rotation, and a rotation is skipped meanwhile
+    --     share lock on the queue row, for the moment of the call: waits for a
+    --     rotation that is under way
     -- ----------------------------------------------------------------
+declare
+    v_id   integer;
+    v_seen text;
 begin
-    perform 1 from pgq.queue q where q.queue_name = i_queue_name for share;
+    select q.queue_id into v_id from pgq.queue q where q.queue_name = i_queue_name;
+    v_seen := 'skyd.pinned_' || v_id;
+    if v_id is null or current_setting(v_seen, true) = txid_current()::text then
+        return;
+    end if;
+    begin
+        perform 1 from pgq.queue q where q.queue_id = v_id for share;
+        raise exception 'the lock is not needed any longer' using errcode = 'SKYD0';
+    exception
+        when sqlstate 'SKYD0' then
+            perform set_config(v_seen, txid_current()::text, true);
+    end;
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq._pin_queue(i_queue_name text) is 'Refuses a writer whose snapshot is older than the last change of the queue.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_pin_queue.sql', '49b82f8939ccd473b7731069014e419c738a7316954e455dbb12ae274650edd2', 'bundle')
+values ('pgq', 'functions/_pin_queue.sql', 'dd51c4e7b903a7b61200404e830bccbd4b3d4315da5407393c436ec11617c550', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_pin_queue.sql';

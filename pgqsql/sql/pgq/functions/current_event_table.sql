@@ -26,7 +26,7 @@ returns text as $$
     --     read   - pgq.queue
     --
     -- Locks:
-    --     none at read committed, else share lock on the queue row
+    --     none at read committed, else as pgq._pin_queue(1)
     -- ----------------------------------------------------------------
 declare
     v_txid     bigint := txid_current();

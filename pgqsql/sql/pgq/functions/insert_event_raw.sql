@@ -43,7 +43,7 @@ returns bigint as $$
     --     insert - current data table of the queue
     --
     -- Locks:
-    --     none at read committed, else share lock on the queue row
+    --     none at read committed, else as pgq._pin_queue(1)
     -- ----------------------------------------------------------------
 declare
     v_txid  bigint := txid_current();
