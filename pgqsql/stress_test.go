@@ -28,7 +28,7 @@ func TestStress_EveryCommittedEventOnce(t *testing.T) {
 	db := pgtest.DB(t)
 	setup := open(t, db)
 	setup.exec("select pgq.create_queue('q'); select pgq.register_consumer('q', 'plain'); select pgq.register_consumer('q', 'retrying')")
-	setup.exec("update pgq.queue set queue_rotation_period = '0', queue_ticker_max_lag = '0'")
+	setup.exec("update pgq.queue set queue_rotation_period = '0', queue_ticker_max_lag = '50 milliseconds'")
 
 	const producers = 4
 	perProducer := 150 * *stressFactor
