@@ -27,24 +27,33 @@ var plan = map[string]string{
 	"pgqsql":            "pgx",
 	"cascade":           "pgq pgx otelapi",
 	"londiste":          "pgq cascade pgx otelapi",
-	"walarchive":        "pgx otelapi",
+	"walarchive":        "walarchive/wire pgx otelapi compress age",
 	"walarchive/*":      "walarchive storagesdk",
-	"configs":           "pgq cascade londiste walarchive koanf yaml",
+	"walarchive/wire":   "",
+	"cmd/skyd-wal":      "walarchive/wire",
+	"handlers":          "pgq pgx otelapi",
+	"configs":           "pgq handlers cascade londiste walarchive koanf yaml",
 	"messages":          "pgq cascade otelapi",
 	"actors":            "messages pgq pgqsql cascade londiste walarchive protoactor otelapi",
 	"dashboard":         "messages",
-	"runtime":           "actors messages configs dashboard pgq pgqsql cascade londiste walarchive walarchive/* protoactor pgx otel prometheus",
-	"cmd/skyd":          "runtime configs pgq pgqsql cascade londiste walarchive internal/demo cobra yaml pretty",
+	"runtime":           "actors messages configs dashboard pgq handlers pgqsql cascade londiste walarchive walarchive/* protoactor pgx otel prometheus",
+	"cmd/skyd":          "runtime configs pgq pgqsql cascade londiste walarchive walarchive/wire internal/bench internal/demo cobra yaml pretty",
+	"internal/bench":    "runtime configs pgq pgqsql internal/pgserver pgx river",
 	"internal/demo":     "runtime configs pgq pgqsql internal/pgserver pgx",
 	"internal/pgserver": "pgx",
 	"internal/pgtest":   "internal/pgserver pgqsql pgx dockertest",
+	"e2e/audit":         "",
 	"examples/*":        "pgq pgx",
+	"examples/embedded": "runtime configs pgq pgx",
 }
 
 // testPlan is the same for packages that hold tests only.
 var testPlan = map[string]string{
 	"":    "", // the root: this test
-	"e2e": "internal/pgtest pgx goleak",
+	"e2e": "e2e/audit internal/pgtest pgx goleak",
+
+	"e2e/simulation": "e2e/audit",
+	"e2e/wal":        "internal/pgserver internal/pgtest pgx",
 }
 
 // libraries are the outside modules; a "-" in front excludes.
@@ -60,14 +69,17 @@ var libraries = map[string][]string{
 	"prometheus": {"github.com/prometheus/client_golang"},
 	"dockertest": {"github.com/ory/dockertest/v3"},
 	"storagesdk": {"github.com/minio/minio-go/v7"},
+	"compress":   {"github.com/klauspost/compress"},
+	"age":        {"filippo.io/age"},
 	"goleak":     {"go.uber.org/goleak"},
+	"river":      {"github.com/riverqueue/river"},
 }
 
 // forTests may be imported by tests only; they themselves may import testing.
-var forTests = []string{"internal/pgtest", "walarchive/storagetest"}
+var forTests = []string{"e2e/audit", "internal/pgtest", "walarchive/storagetest"}
 
 // withSQL may hold SQL text. The rest calls them.
-var withSQL = []string{"pgq", "pgqsql", "cascade", "londiste", "walarchive", "internal/pgtest", "internal/demo", "examples/*"}
+var withSQL = []string{"pgq", "pgqsql", "cascade", "londiste", "walarchive", "internal/pgtest", "internal/bench", "internal/demo", "examples/*"}
 
 const (
 	maxFileLines = 700

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests compare with and build from, on Debian: the original
-# PgQ (C extension, ticker, Python client), a compiler, mmdebstrap and Docker.
+# PgQ (C extension, ticker, Python client), Londiste in Python, plpgsql_check,
+# zstd, PgBouncer, a compiler, mmdebstrap and Docker.
 # Packages that are there stay as they are; no cluster is started or changed.
 set -eu
 export DEBIAN_FRONTEND=noninteractive
@@ -24,4 +25,5 @@ scripts/need.sh server compiler
 # the newest one here.
 initdb=$(command -v initdb || ls -d /usr/lib/postgresql/*/bin/initdb | sort -V | tail -n 1)
 major=$("$(dirname "$(readlink -f "$initdb")")"/postgres --version | sed -E 's/.*\(PostgreSQL\) ([0-9]+).*/\1/')
-need "postgresql-$major-pgq3" pgqd python3-pgq python3-psycopg2 mmdebstrap
+need "postgresql-$major-pgq3" "postgresql-$major-pgq-node" "postgresql-$major-londiste-sql" \
+    "postgresql-$major-plpgsql-check" zstd pgqd python3-pgq python3-londiste python3-psycopg2 mmdebstrap pgbouncer
