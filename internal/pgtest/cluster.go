@@ -33,9 +33,16 @@ func NewCluster(t testing.TB, settings map[string]string) *Cluster {
 // if SKYD_TEST_REQUIRE=1.
 func NewContainer(t testing.TB, image string, settings map[string]string) *Cluster {
 	t.Helper()
+	return NewSmallContainer(t, image, settings, nil)
+}
+
+// NewSmallContainer is NewContainer with file systems in memory: the keys of
+// tmpfs are directories, the values mount options such as size=32m,mode=777.
+func NewSmallContainer(t testing.TB, image string, settings, tmpfs map[string]string) *Cluster {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), startLimit)
 	defer cancel()
-	b, err := runImage(ctx, image, settings, false)
+	b, err := runImage(ctx, image, settings, tmpfs, false)
 	if err != nil {
 		unavailable(t, err)
 	}

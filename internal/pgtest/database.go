@@ -55,6 +55,23 @@ func Extension(t testing.TB, more ...string) *Database {
 	})
 }
 
+// Beside returns a fresh database like Extension, with everything that skyd
+// installs beside an extension.
+func Beside(t testing.TB, more ...string) *Database {
+	t.Helper()
+	names := append([]string{"pgq"}, more...)
+	kind := "beside"
+	for _, name := range names {
+		kind += "_" + name
+	}
+	return fresh(t, kind, func(ctx context.Context, dsn string) error {
+		if err := createExtensions(ctx, dsn, names); err != nil {
+			return err
+		}
+		return installSkyd(ctx, dsn)
+	})
+}
+
 func createExtensions(ctx context.Context, dsn string, names []string) error {
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {

@@ -36,12 +36,13 @@ func newDocker(ctx context.Context, settings map[string]string, autoRemove bool)
 	if image == "" {
 		image = defaultImage
 	}
-	return runImage(ctx, image, settings, autoRemove)
+	return runImage(ctx, image, settings, nil, autoRemove)
 }
 
 // runImage starts a server from an image whose entry point behaves as that of
-// the public postgres image. Docker fetches the image if it is not there.
-func runImage(ctx context.Context, image string, settings map[string]string, autoRemove bool) (*container, error) {
+// the public postgres image. Docker fetches the image if it is not there. The
+// keys of tmpfs are directories of file systems in memory, with their options.
+func runImage(ctx context.Context, image string, settings, tmpfs map[string]string, autoRemove bool) (*container, error) {
 	pool, err := dockertest.NewPool("")
 	if err != nil {
 		return nil, fmt.Errorf("%w (docker: %w)", errNoServer, err)
@@ -73,7 +74,7 @@ func runImage(ctx context.Context, image string, settings map[string]string, aut
 		ExposedPorts: []string{"5432/tcp"},
 		PortBindings: map[docker.Port][]docker.PortBinding{"5432/tcp": {{HostIP: "127.0.0.1", HostPort: fmt.Sprint(port)}}},
 		Labels:       map[string]string{"skyd.test": "1"},
-	}, func(hc *docker.HostConfig) { hc.AutoRemove = autoRemove })
+	}, func(hc *docker.HostConfig) { hc.AutoRemove, hc.Tmpfs = autoRemove, tmpfs })
 	if err != nil {
 		if _, missing := pool.Client.InspectImage(image); missing != nil {
 			return nil, fmt.Errorf("%w (no image %s: %w)", errNoServer, image, err)
@@ -157,8 +158,17 @@ func (c *container) Kill() error {
 	return err
 }
 
-func (c *container) Freeze() error { return c.pool.Client.PauseContainer(c.res.Container.ID) }
-func (c *container) Thaw() error   { return c.pool.Client.UnpauseContainer(c.res.Container.ID) }
+// Freeze tries a few times: a busy kernel may not get all processes to stand still at the first try.
+func (c *container) Freeze() error {
+	var err error
+	for range 20 {
+		if err = c.pool.Client.PauseContainer(c.res.Container.ID); err == nil {
+			break
+		}
+	}
+	return err
+}
+func (c *container) Thaw() error { return c.pool.Client.UnpauseContainer(c.res.Container.ID) }
 
 func (c *container) DSN(database string) string {
 	return fmt.Sprintf("postgres://postgres@127.0.0.1:%d/%s?sslmode=disable", c.port, database)

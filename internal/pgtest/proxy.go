@@ -41,6 +41,16 @@ type Proxy struct {
 // host:port or a DSN. It is closed when the test ends.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
+	port, err := pgserver.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return NewProxyAt(t, fmt.Sprintf("127.0.0.1:%d", port), target)
+}
+
+// NewProxyAt is NewProxy for an address of the caller's choice.
+func NewProxyAt(t testing.TB, addr, target string) *Proxy {
+	t.Helper()
 	p := &Proxy{t: t, network: "tcp", target: target, conns: make(map[net.Conn]struct{}), answers: -1, quit: make(chan struct{})}
 	p.change = sync.NewCond(&p.mu)
 	if strings.ContainsAny(target, "=@/") {
@@ -53,11 +63,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 			p.network, p.target = "unix", fmt.Sprintf("%s/.s.PGSQL.%d", cfg.Host, cfg.Port)
 		}
 	}
-	port, err := pgserver.FreePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.addr = fmt.Sprintf("127.0.0.1:%d", port)
+	p.addr = addr
 	if err := p.listen(); err != nil {
 		t.Fatal(err)
 	}
