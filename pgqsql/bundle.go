@@ -65,7 +65,7 @@ declare
     v_recorded  boolean := false;
     v_state     record;
 begin
-    select * into v_state from (%[2]s) as s (name, present, role, mine, extension, filled, original);
+    select * into v_state from (%[2]s) as s (name, present, role, mine, may_create, extension, filled, original);
     if v_state.extension <> '' then
         raise exception 'schema %[1]s belongs to extension %%: leave it alone, skyd runs on it', v_state.extension;
     end if;
@@ -81,12 +81,27 @@ end
 $skyd$;
 `
 
+// bundleGuestGuard notes whether a guest is to be installed afresh. The guard of its host came before.
+const bundleGuestGuard = `
+do $skyd$
+begin
+    perform pg_catalog.set_config('skyd.fresh_%[1]s', (not exists (
+        select from skyd.schema_function f
+        where f.schema_name = '%[1]s' and pg_catalog.to_regprocedure(f.signature) is not null))::text, true);
+end
+$skyd$;
+`
+
 // bundleSchema is one schema of the bundle.
 func bundleSchema(src source) string {
 	var b, records strings.Builder
 	fmt.Fprintf(&b, "\n-- Schema %s\n", src.name)
-	fmt.Fprintf(&b, bundleGuard, src.name, strings.ReplaceAll(strings.TrimSpace(schemaStateSQL), "$1",
-		literal("{"+src.name+"}")))
+	if src.inside != "" {
+		fmt.Fprintf(&b, bundleGuestGuard, src.name, src.inside)
+	} else {
+		fmt.Fprintf(&b, bundleGuard, src.name, strings.ReplaceAll(strings.TrimSpace(schemaStateSQL), "$1",
+			literal("{"+src.name+"}")))
+	}
 	if src.name != ledger {
 		records.WriteString(bundleForget(src.name))
 	}
@@ -151,7 +166,7 @@ func bundleRecord(f file) string {
 	b := "\n" + bundleFill(insert, f.schema, f.path, f.sum, "bundle") + ";\n"
 	if name := f.function(); name != "" {
 		b += bundleFill(forgetFileFunctionsSQL, f.schema, f.path) + ";\n"
-		b += bundleFill(recordFunctionsSQL, f.schema, f.path, name) + ";\n"
+		b += bundleFill(recordFunctionsSQL, f.schema, f.path, name, f.namespace) + ";\n"
 	}
 	return b
 }

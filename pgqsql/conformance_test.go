@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/skytools/skyd/internal/pgtest"
-	"github.com/skytools/skyd/pgqsql"
 )
 
 var rewriteScripts = flag.Bool("rewrite", false, "rewrite the expected results of the conformance scripts")
@@ -29,7 +28,7 @@ func TestConformance(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				s := readScript(t, path)
-				ours, ext := playOn(t, pgtest.DB(t), s), playOn(t, extension(t), s)
+				ours, ext := playOn(t, pgtest.DB(t), s), playOn(t, extension(t, name), s)
 				if err := os.WriteFile(path, []byte(s.rewrite(ours, ext).text()), 0o644); err != nil {
 					t.Fatal(err)
 				}
@@ -46,21 +45,22 @@ func TestConformance(t *testing.T) {
 		t.Run(name+"/extension", func(t *testing.T) {
 			t.Parallel()
 			s := readScript(t, path)
-			for _, f := range s.failures(playOn(t, extension(t), s), true) {
+			for _, f := range s.failures(playOn(t, extension(t, name), s), true) {
 				t.Error(f)
 			}
 		})
 	}
 }
 
-// extension is a database with the C extension and what skyd installs beside it.
-func extension(t testing.TB) *pgtest.Database {
+// extension is a database with the C extension and what skyd installs beside it. Scripts about nodes play on the
+// original's pgq_node.
+func extension(t testing.TB, script string) *pgtest.Database {
 	t.Helper()
-	db := pgtest.Extension(t)
-	if _, err := pgqsql.Install(t.Context(), db.Conn(t), pgqsql.Options{}); err != nil {
-		t.Fatal(err)
+	var more []string
+	if strings.HasPrefix(script, "node") {
+		more = append(more, "pgq_node")
 	}
-	return db
+	return pgtest.Beside(t, more...)
 }
 
 // playOn runs a script on a database of its own.

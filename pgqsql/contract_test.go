@@ -55,7 +55,7 @@ func installedFunctions(t testing.TB, conn *pgx.Conn) []catalogFunction {
 }
 
 // called finds function calls of our schemas in a text.
-var called = regexp.MustCompile(`\b((?:pgq|pgq_coop|pgq_ext|pgq_node|londiste|skyd)\.[a-z0-9_]+)\s*\(`)
+var called = regexp.MustCompile(`\b((?:pgq|pgq_coop|pgq_ext|pgq_node|londiste|skyd_node|skyd)\.[a-z0-9_]+)\s*\(`)
 
 func TestContract_HeadersMatchTheCatalog(t *testing.T) {
 	t.Parallel()
@@ -124,6 +124,9 @@ func TestContract_EveryFunctionHasItsFile(t *testing.T) {
 	files, names, statements := tree.Functions()
 	for i, file := range files {
 		schema, rest, _ := strings.Cut(file, "/")
+		if schema == "pgq_plus" {
+			schema = "pgq" // a guest there
+		}
 		if want := schema + "." + strings.TrimSuffix(path.Base(rest), ".sql"); names[i] != want {
 			t.Errorf("%s creates %s, want only %s", file, names[i], want)
 		}
@@ -140,6 +143,8 @@ func TestContract_DefinerFunctionsPinTheirPath(t *testing.T) {
 	t.Parallel()
 	// What the contract gives to everybody; all other definer functions need a grant.
 	public := []string{"pgq.get_consumer_info"}
+	// What asks for the rights of its caller before anything else.
+	asks := regexp.MustCompile(`\nbegin\n(    --[^\n]*\n)?    (perform|select w\.\* into v_who from|if not) pgq\._queue_(consumer_|batch_)?caller\(`)
 	definers := 0
 	for _, f := range installedFunctions(t, pgtest.DB(t).Conn(t)) {
 		if !f.Definer {
@@ -149,7 +154,7 @@ func TestContract_DefinerFunctionsPinTheirPath(t *testing.T) {
 		if want := "search_path=pg_catalog, " + f.Schema + ", pg_temp"; !slices.Contains(f.Settings, want) {
 			t.Errorf("%s is security definer with %q, want %q", f.Signature, f.Settings, want)
 		}
-		if f.Public && !slices.Contains(public, f.Schema+"."+f.Name) {
+		if f.Public && !slices.Contains(public, f.Schema+"."+f.Name) && !asks.MatchString(f.Body) {
 			t.Errorf("%s is security definer and everybody may execute it", f.Signature)
 		}
 	}
@@ -162,6 +167,8 @@ func TestContract_DefinerFunctionsPinTheirPath(t *testing.T) {
 var tolerated = []*regexp.Regexp{
 	// the row type of dynamic SQL is known at run time only
 	regexp.MustCompile(`^\d+ 55000 record "[a-z_]+" is not assigned yet`),
+	// transition tables are there when the trigger fires
+	regexp.MustCompile(`^\d+ 42P01 relation "(old|new)_rows" does not exist`),
 	// run only where these schemas are, after a look into the catalog
 	regexp.MustCompile(`^\d+ 42P01 relation "(pgq_node|londiste)\.[a-z_]+" does not exist`),
 }
@@ -170,7 +177,7 @@ func TestContract_PlpgsqlCheckFindsNothing(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.DB(t).Conn(t)
 	if !query[bool](t, conn, "select exists (select from pg_available_extensions where name = 'plpgsql_check')") {
-		t.Skip("plpgsql_check is not on this server")
+		pgtest.Missing(t, "plpgsql_check is not on this server")
 	}
 	mustExec(t, conn, `create schema lint; create extension plpgsql_check schema lint;
 		create table public.checked (id int4 primary key, data text)`)

@@ -25,18 +25,25 @@
 //
 //	missing    not there, or empty: will be installed
 //	skyd       installed by us: kept up to date
-//	extension  belongs to an extension, for PgQ the original one in C: used as it is, never touched
-//	original   a plain-SQL install of the original PgQ: refused (moving it over in place is not built yet)
+//	extension  belongs to an extension, for PgQ the original one in C: used as it is, not touched without FromExtension
+//	original   a plain-SQL install of the original PgQ: refused, or taken over in place with [Options].TakeOver
 //	foreign    anything else of that name: refused
+//
+// One unit is a guest: pgq_plus, what skyd adds to PgQ, lives in schema pgq beside its owner's objects, also when that
+// is the extension. It is ours wherever our records name one of its functions that exists.
 //
 // Records whose schema was dropped are leftovers: the schema counts as missing and is installed afresh. A database
 // that has upgrade scripts this program does not know was installed by a newer skyd and is refused as well.
+//
+// A takeover compares the schema with a fresh install, made and undone inside a savepoint, and changes what differs:
+// tables keep their rows, functions are replaced under the triggers and views that use them. [legacyOf] knows what older
+// versions had; what nobody knows is kept, or refused where it would be in the way.
 //
 // [Bundle] gives the same as one script for psql; it leaves the same records.
 //
 // # What it does not do
 //
-// It knows nothing about queues, it never drops anything, and it does not compare tables with their definition.
+// It knows nothing about queues, it drops nothing but what a takeover replaces, and it does not compare tables with their definition.
 //
 //go:generate go test -count=1 -run TestGenerate_FilesAreFresh . -generate
 package pgqsql

@@ -41,14 +41,17 @@ type Report struct {
 type SchemaReport struct {
 	Name      string   `json:"name"`
 	Owner     Owner    `json:"owner"`
-	Role      string   `json:"role,omitempty"`      // database role that owns the schema
-	Extension string   `json:"extension,omitempty"` // name and version of the extension that owns it
-	Version   string   `json:"version,omitempty"`   // of <schema>.version(), when it can be called
-	Installer string   `json:"installer,omitempty"` // version of skyd that applied the newest file
-	Applied   []string `json:"applied,omitempty"`   // by this Install; in a dry run what it would apply
-	Pending   []string `json:"pending,omitempty"`   // new or changed files and upgrade scripts that Install would apply
-	Drifted   []string `json:"drifted,omitempty"`   // files of functions that were changed or dropped in the database
-	Unknown   []string `json:"unknown,omitempty"`   // functions in the schema that come from no file
+	Role      string   `json:"role,omitempty"`       // database role that owns the schema
+	Extension string   `json:"extension,omitempty"`  // name and version of the extension that owns it
+	Version   string   `json:"version,omitempty"`    // of <schema>.version(), when it can be called
+	Installer string   `json:"installer,omitempty"`  // version of skyd that applied the newest file
+	TakenFrom string   `json:"taken_from,omitempty"` // what it was before this Install made it ours
+	Changes   []string `json:"changes,omitempty"`    // what else that took, or in a dry run would take
+	Notes     []string `json:"notes,omitempty"`      // what stays of the original, and what to look at
+	Applied   []string `json:"applied,omitempty"`    // by this Install; in a dry run what it would apply
+	Pending   []string `json:"pending,omitempty"`    // new or changed files and upgrade scripts that Install would apply
+	Drifted   []string `json:"drifted,omitempty"`    // files of functions that were changed or dropped in the database
+	Unknown   []string `json:"unknown,omitempty"`    // functions in the schema that come from no file
 }
 
 // UpToDate reports whether Install has nothing to do for the schema.
@@ -98,7 +101,9 @@ type schemaState struct {
 	present   bool // the namespace is there, maybe empty
 	role      string
 	mine      bool // the current user may act as the owner
+	mayCreate bool // the current user may create objects in it
 	extension string
+	taking    *takeover // what Install does to make it ours; nil when it is not asked to
 	installer string
 	sums      map[string]string            // recorded files: path to hash
 	recorded  map[string]recordedFunction  // recorded functions by signature
@@ -129,6 +134,7 @@ const schemaStateSQL = `
 select s.name, n.oid is not null,
        coalesce(pg_catalog.pg_get_userbyid(n.nspowner)::text, ''),
        n.oid is not null and pg_catalog.pg_has_role(n.nspowner, 'USAGE'),
+       n.oid is not null and pg_catalog.has_schema_privilege(n.oid, 'CREATE'),
        coalesce((
            select e.extname || ' ' || e.extversion
            from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
@@ -175,9 +181,14 @@ func readState(ctx context.Context, tx pgx.Tx, sources []source) (databaseState,
 		recorded bool
 		roles    []string
 		names    []string
+
+		namespaces []string
 	)
 	for _, src := range sources {
 		names = append(names, src.name)
+		if src.inside == "" {
+			namespaces = append(namespaces, src.name)
+		}
 	}
 	err := tx.QueryRow(ctx, stateSQL, pgx.QueryExecModeExec).Scan(&s.database, &s.serverVersion, &s.serverNum,
 		&s.standby, &s.role, &s.canCreate, &s.canMakeRoles, &recorded, &roles)
@@ -187,8 +198,15 @@ func readState(ctx context.Context, tx pgx.Tx, sources []source) (databaseState,
 	for _, r := range roles {
 		s.roles[r] = true
 	}
-	if err := s.readSchemas(ctx, tx, names); err != nil {
+	if err := s.readSchemas(ctx, tx, namespaces); err != nil {
 		return s, fmt.Errorf("read the state of the schemas: %w", err)
+	}
+	for _, src := range sources {
+		if src.inside != "" {
+			s.schemas[src.name] = s.schemas[src.inside].asGuest()
+		} else if err := s.readMarks(ctx, tx, src.name); err != nil {
+			return s, fmt.Errorf("look whose schema %s is: %w", src.name, err)
+		}
 	}
 	if recorded {
 		if err := s.readRecords(ctx, tx, names); err != nil {
@@ -209,7 +227,7 @@ func (s databaseState) readSchemas(ctx context.Context, tx pgx.Tx, names []strin
 		filled, looksPg bool
 		sch             schemaState
 	)
-	_, err := pgx.ForEachRow(rows, []any{&name, &sch.present, &sch.role, &sch.mine, &sch.extension, &filled, &looksPg},
+	_, err := pgx.ForEachRow(rows, []any{&name, &sch.present, &sch.role, &sch.mine, &sch.mayCreate, &sch.extension, &filled, &looksPg},
 		func() error {
 			switch {
 			case sch.extension != "":
@@ -239,6 +257,45 @@ func (s databaseState) readSchemas(ctx context.Context, tx pgx.Tx, names []strin
 		return nil
 	})
 	return err
+}
+
+// marksSQL tells whether a schema has all of the columns and functions.
+const marksSQL = `
+select pg_catalog.bool_and(
+    case when m like '%(%' then pg_catalog.to_regprocedure(pg_catalog.quote_ident($1::text) || '.' || m) is not null
+         else exists (
+             select from pg_catalog.pg_attribute a
+             where a.attrelid = pg_catalog.to_regclass(
+                       pg_catalog.quote_ident($1::text) || '.' || pg_catalog.split_part(m, '.', 1))
+               and a.attname = pg_catalog.split_part(m, '.', 2)) end)
+from pg_catalog.unnest($2::text[]) as m`
+
+// readMarks recognises the originals beside PgQ itself.
+func (s databaseState) readMarks(ctx context.Context, tx pgx.Tx, name string) error {
+	sch, marks := s.schemas[name], legacyOf(name).marks
+	if sch.owner != Foreign || len(marks) == 0 {
+		return nil
+	}
+	var original bool
+	if err := tx.QueryRow(ctx, marksSQL, pgx.QueryExecModeExec, name, marks).Scan(&original); err != nil {
+		return err
+	}
+	if original {
+		sch.owner = Original
+		s.schemas[name] = sch
+	}
+	return nil
+}
+
+// takeovers lists the plans by schema.
+func (s databaseState) takeovers() map[string]*takeover {
+	all := map[string]*takeover{}
+	for name, sch := range s.schemas {
+		if sch.taking != nil {
+			all[name] = sch.taking
+		}
+	}
+	return all
 }
 
 // readRecords reads our own tables.
@@ -273,7 +330,11 @@ func (s databaseState) readRecords(ctx context.Context, tx pgx.Tx, names []strin
 // are left over from one that was dropped.
 func (s databaseState) classify(src source) {
 	sch := s.schemas[src.name]
-	if _, ok := sch.sums["tables.sql"]; ok && (sch.owner == Original || sch.owner == Foreign) {
+	_, recorded := sch.sums["tables.sql"]
+	switch {
+	case src.inside != "" && recorded && sch.hasRecordedFunction():
+		sch.owner = Skyd
+	case src.inside == "" && recorded && (sch.owner == Original || sch.owner == Foreign):
 		sch.owner = Skyd
 	}
 	if sch.owner != Skyd {
@@ -282,6 +343,24 @@ func (s databaseState) classify(src source) {
 		sch.installer = ""
 	}
 	s.schemas[src.name] = sch
+}
+
+// asGuest is what a guest of this schema starts from: the same namespace and catalog, and no owner until the records
+// tell.
+func (sch schemaState) asGuest() schemaState {
+	sch.owner, sch.extension = Missing, ""
+	sch.sums, sch.recorded = map[string]string{}, map[string]recordedFunction{}
+	return sch
+}
+
+// hasRecordedFunction tells whether anything that the records name is still there.
+func (sch schemaState) hasRecordedFunction() bool {
+	for signature := range sch.recorded {
+		if _, ok := sch.catalog[signature]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // drifted lists the files whose functions are no longer as they were installed.
@@ -314,18 +393,22 @@ func (s databaseState) report(sources []source) Report {
 					sr.Pending = append(sr.Pending, st.file.name())
 				}
 			}
-			sr.Unknown = sch.unknown(src)
+			sr.Unknown = sch.unknown(src, sources)
 		}
 		r.Schemas = append(r.Schemas, sr)
 	}
 	return r
 }
 
-// unknown lists the functions of the schema that come from no file.
-func (sch schemaState) unknown(src source) []string {
+// unknown lists the functions of the schema that come from no file of it or of its guests.
+func (sch schemaState) unknown(src source, sources []source) []string {
 	files := map[string]bool{}
-	for _, f := range src.files {
-		files[f.function()] = true
+	for _, other := range sources {
+		if other.namespace() == src.namespace() {
+			for _, f := range other.files {
+				files[f.function()] = true
+			}
+		}
 	}
 	var signatures []string
 	for signature, fn := range sch.catalog {

@@ -16,6 +16,10 @@ import (
 type Options struct {
 	// Schemas to install, in any order; schemas they need are added. Nil means all that this program ships.
 	Schemas []string
+	// TakeOver allows to turn a plain-SQL install of the original into ours, in place. Without it such a schema is refused.
+	TakeOver bool
+	// FromExtension allows TakeOver to take schemas of the original extensions too. Without it they are left alone.
+	FromExtension bool
 	// DryRun checks every precondition and reports what would be applied, but writes nothing.
 	DryRun bool
 }
@@ -62,7 +66,7 @@ func install(ctx context.Context, db Beginner, sources []source, o Options) (Rep
 		return Report{}, err
 	}
 	for try := 1; ; try++ {
-		report, err := installOnce(ctx, db, sources, o.DryRun)
+		report, err := installOnce(ctx, db, sources, o)
 		if err == nil || try == 5 || !raced(err) {
 			return report, err
 		}
@@ -87,16 +91,20 @@ func raced(err error) bool {
 }
 
 // installOnce is one transaction.
-func installOnce(ctx context.Context, db Beginner, sources []source, dryRun bool) (Report, error) {
+func installOnce(ctx context.Context, db Beginner, sources []source, o Options) (Report, error) {
 	var report Report
 	err := inTransaction(ctx, db, func(tx pgx.Tx) (bool, error) {
-		if err := takeLock(ctx, tx, dryRun); err != nil {
+		if err := takeLock(ctx, tx, o.DryRun); err != nil {
 			return false, err
 		}
 		state, err := readState(ctx, tx, sources)
 		if err != nil {
 			return false, err
 		}
+		if err := state.planTakeovers(ctx, tx, sources, o); err != nil {
+			return false, err
+		}
+		takeovers := state.takeovers()
 		sources := withoutIdleLedger(sources, state)
 		if err := preconditions(state, sources); err != nil {
 			return false, err
@@ -111,23 +119,27 @@ func installOnce(ctx context.Context, db Beginner, sources []source, dryRun bool
 					applied[src.name] = append(applied[src.name], st.file.name())
 				}
 			}
-			if !dryRun {
+			if !o.DryRun {
 				if err := apply(ctx, tx, src, state.schemas[src.name], steps); err != nil {
 					return false, err
 				}
 			}
 		}
-		if changed && !dryRun {
+		if changed && !o.DryRun {
 			if state, err = readState(ctx, tx, sources); err != nil {
 				return false, err
 			}
 		}
 		report = state.report(sources)
-		report.Changed, report.DryRun = changed, dryRun
+		report.Changed, report.DryRun = changed, o.DryRun
 		for i := range report.Schemas {
-			report.Schemas[i].Applied = applied[report.Schemas[i].Name]
+			sr := &report.Schemas[i]
+			sr.Applied = applied[sr.Name]
+			if t := takeovers[sr.Name]; t != nil {
+				sr.TakenFrom, sr.Changes, sr.Notes = t.from, t.did(), t.notes
+			}
 		}
-		return changed && !dryRun, readVersions(ctx, tx, &report)
+		return changed && !o.DryRun, readVersions(ctx, tx, &report)
 	})
 	return report, err
 }
@@ -149,7 +161,8 @@ func takeLock(ctx context.Context, tx pgx.Tx, dryRun bool) error {
 func withoutIdleLedger(sources []source, state databaseState) []source {
 	idle := true
 	for _, src := range sources {
-		idle = idle && (src.name == ledger || state.schemas[src.name].owner == Extension)
+		sch := state.schemas[src.name]
+		idle = idle && (src.name == ledger || sch.owner == Extension && sch.taking == nil)
 	}
 	if !idle || state.schemas[ledger].owner == Skyd || len(sources) == 1 {
 		return sources
@@ -168,10 +181,10 @@ func preconditions(state databaseState, sources []source) error {
 	for _, src := range sources {
 		sch := state.schemas[src.name]
 		faults = append(faults, schemaFaults(state, src)...)
-		if sch.owner == Missing || sch.owner == Skyd {
+		if sch.owner == Missing || sch.owner == Skyd || sch.taking != nil {
 			work = work || len(plan(src, sch)) > 0
 		}
-		if sch.owner == Missing && !sch.present {
+		if sch.owner == Missing && !sch.present && src.inside == "" {
 			create = append(create, src.name)
 		}
 	}
@@ -196,13 +209,19 @@ func schemaFaults(state databaseState, src source) []error {
 		where := fmt.Sprintf("schema %s in database %s ", src.name, state.database)
 		return &RefusedError{Schema: src.name, Problem: where + fmt.Sprintf(format, args...), Remedy: remedy}
 	}
-	switch sch.owner {
-	case Extension:
+	switch {
+	case sch.taking != nil:
+		var faults []error
+		for _, f := range sch.taking.faults {
+			faults = append(faults, refuse(f.remedy, "%s", f.problem))
+		}
+		return append(faults, roleFaults(state, src, refuse)...)
+	case sch.owner == Extension:
 		return nil
-	case Original:
-		return []error{refuse("leave it as it is: skyd runs on it; or install into another database",
-			"is a plain-SQL install of the original PgQ, which skyd cannot take over in place yet")}
-	case Foreign:
+	case sch.owner == Original:
+		return []error{refuse("take it over in place, with all data: skyd schema upgrade --db DSN --dry-run shows how; "+
+			"or leave it as it is: skyd runs on it", "is a plain-SQL install of the original PgQ")}
+	case sch.owner == Foreign:
 		return []error{refuse("rename or drop it, or install into another database",
 			"is not from skyd: it has objects of another kind and belongs to role %s", sch.role)}
 	}
@@ -214,17 +233,27 @@ func schemaFaults(state databaseState, src source) []error {
 	if len(plan(src, sch)) == 0 {
 		return faults
 	}
-	if sch.present && !sch.mine {
+	if src.inside != "" && sch.present && !sch.mayCreate {
+		faults = append(faults, refuse(fmt.Sprintf("as its owner: grant create on schema %s to %s; or leave %s out with --only",
+			src.inside, ident(state.role), src.name), "adds objects to schema %s, in which role %s may not create any",
+			src.inside, state.role))
+	}
+	if src.inside == "" && sch.present && !sch.mine {
 		faults = append(faults, refuse("connect as a member of that role",
 			"belongs to role %s; role %s may not change it", sch.role, state.role))
 	}
+	return append(faults, roleFaults(state, src, refuse)...)
+}
+
+// roleFaults tells about roles that are missing and cannot be made.
+func roleFaults(state databaseState, src source, refuse func(remedy, format string, args ...any) error) []error {
 	missing := slices.DeleteFunc(slices.Clone(src.roles), func(r string) bool { return state.roles[r] })
-	if len(missing) > 0 && !state.canMakeRoles {
-		faults = append(faults, refuse(fmt.Sprintf("as a superuser: alter role %s createrole; or let one create the roles: %s",
-			ident(state.role), createRoles(missing)), "needs missing roles (%s) and role %s may not create them",
-			strings.Join(missing, ", "), state.role))
+	if len(missing) == 0 || state.canMakeRoles {
+		return nil
 	}
-	return faults
+	return []error{refuse(fmt.Sprintf("as a superuser: alter role %s createrole; or let one create the roles: %s",
+		ident(state.role), createRoles(missing)), "needs missing roles (%s) and role %s may not create them",
+		strings.Join(missing, ", "), state.role)}
 }
 
 // createRoles is the remedy for missing roles.
@@ -268,7 +297,7 @@ type step struct {
 
 // plan decides what to do with the files of one schema, in their order.
 func plan(src source, sch schemaState) []step {
-	if sch.owner != Missing && sch.owner != Skyd {
+	if sch.owner != Missing && sch.owner != Skyd && sch.taking == nil {
 		return nil
 	}
 	stray := sch.drifted(src)
@@ -276,6 +305,8 @@ func plan(src source, sch schemaState) []step {
 	for _, f := range src.files {
 		recorded, known := sch.sums[f.path]
 		switch {
+		case sch.taking != nil:
+			steps = append(steps, step{file: f, run: f.kind == codeFile, why: fresh})
 		case sch.owner == Missing:
 			steps = append(steps, step{file: f, run: f.kind != upgradeFile, why: fresh})
 		case f.kind == tablesFile, f.kind == upgradeFile && known:
@@ -309,7 +340,7 @@ func apply(ctx context.Context, tx pgx.Tx, src source, sch schemaState, steps []
 	if len(steps) == 0 {
 		return nil
 	}
-	if sch.owner == Missing && src.name != ledger {
+	if (sch.owner == Missing || sch.taking != nil) && src.name != ledger {
 		if err := forget(ctx, tx, src.name); err != nil {
 			return err
 		}
@@ -317,6 +348,11 @@ func apply(ctx context.Context, tx pgx.Tx, src source, sch schemaState, steps []
 	for _, st := range steps {
 		if st.run {
 			if err := send(ctx, tx, st.file); err != nil {
+				return err
+			}
+		}
+		if sch.taking != nil && st.file.kind == tablesFile {
+			if err := run(ctx, tx, src.name, sch.taking.actions); err != nil {
 				return err
 			}
 		}
@@ -332,6 +368,11 @@ func apply(ctx context.Context, tx pgx.Tx, src source, sch schemaState, steps []
 			if err := record(ctx, tx, st.file); err != nil {
 				return err
 			}
+		}
+	}
+	if sch.taking != nil {
+		if err := run(ctx, tx, src.name, sch.taking.finish); err != nil {
+			return err
 		}
 	}
 	return forgetRemoved(ctx, tx, src)
@@ -368,10 +409,15 @@ set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at =
 
 	forgetFileFunctionsSQL = `delete from skyd.schema_function where schema_name = $1::text and path = $2::text`
 
+	// A guest may have an overload of a function of its host: what somebody else recorded, or brought, is not ours.
 	recordFunctionsSQL = `insert into skyd.schema_function (schema_name, signature, path, fingerprint)
 select $1::text, p.oid::pg_catalog.regprocedure::text, $2::text, pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
 from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-where n.nspname = $1::text and p.proname = $3::text and p.prokind <> 'a'
+where n.nspname = $4::text and p.proname = $3::text and p.prokind <> 'a'
+  and not exists (select from skyd.schema_function o
+                  where o.schema_name <> $1::text and o.signature = p.oid::pg_catalog.regprocedure::text)
+  and not exists (select from pg_catalog.pg_depend d
+                  where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = p.oid and d.deptype = 'e')
 on conflict (schema_name, signature) do update
 set path = excluded.path, fingerprint = excluded.fingerprint`
 )
@@ -407,7 +453,7 @@ func record(ctx context.Context, tx pgx.Tx, f file) error {
 	if err == nil && f.function() != "" {
 		_, err = tx.Exec(ctx, forgetFileFunctionsSQL, pgx.QueryExecModeExec, f.schema, f.path)
 		if err == nil {
-			_, err = tx.Exec(ctx, recordFunctionsSQL, pgx.QueryExecModeExec, f.schema, f.path, f.function())
+			_, err = tx.Exec(ctx, recordFunctionsSQL, pgx.QueryExecModeExec, f.schema, f.path, f.function(), f.namespace)
 		}
 	}
 	if err != nil {

@@ -84,18 +84,18 @@ func mustInstall(t testing.TB, tree pgqsql.Tree, db pgqsql.Beginner) pgqsql.Repo
 }
 
 // mustExec runs SQL.
-func mustExec(t testing.TB, conn *pgx.Conn, sql string) {
+func mustExec(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
 	t.Helper()
-	if _, err := conn.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+	if _, err := conn.Exec(t.Context(), sql, append([]any{pgx.QueryExecModeSimpleProtocol}, args...)...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 }
 
 // query returns one value.
-func query[T any](t testing.TB, conn *pgx.Conn, sql string) T {
+func query[T any](t testing.TB, conn *pgx.Conn, sql string, args ...any) T {
 	t.Helper()
 	var v T
-	if err := conn.QueryRow(t.Context(), sql).Scan(&v); err != nil {
+	if err := conn.QueryRow(t.Context(), sql, args...).Scan(&v); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 	return v
@@ -414,7 +414,8 @@ func TestInstall_NeedsNoSuperuser(t *testing.T) {
 func TestInstall_LeavesAnExtensionAlone(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.Extension(t).Conn(t)
-	const everything = `select string_agg(xmin::text, ',' order by oid) from pg_proc where pronamespace = 'pgq'::regnamespace`
+	const everything = `select string_agg(xmin::text, ',' order by oid) from pg_proc p where pronamespace = 'pgq'::regnamespace
+		and exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')`
 	before := query[string](t, conn, everything)
 	report, err := pgqsql.Install(t.Context(), conn, pgqsql.Options{Schemas: []string{"pgq"}})
 	if err != nil {
@@ -439,8 +440,42 @@ func TestInstall_LeavesAnExtensionAlone(t *testing.T) {
 	if err != nil || schemaOf(t, report, "pgq_coop").Owner != pgqsql.Skyd || schemaOf(t, report, "pgq").Owner != pgqsql.Extension {
 		t.Errorf("got %+v, %v, want pgq_coop beside the extension", report, err)
 	}
+	if s := schemaOf(t, report, "pgq_plus"); s.Owner != pgqsql.Skyd || !query[bool](t, conn, "select pgq.plus_version() is not null") {
+		t.Errorf("got %+v, want the additions in the extension's schema", s)
+	}
+	if r, err := pgqsql.Install(t.Context(), conn, pgqsql.Options{}); err != nil || r.Changed {
+		t.Errorf("second run: got %+v, %v, want nothing to do", r, err)
+	}
 	if after := query[string](t, conn, everything); after != before {
 		t.Error("functions of the extension were changed")
+	}
+}
+
+// A guest hangs on a schema that others may own: who may not create there is told so, and nothing is installed.
+func TestInstall_GuestNeedsRights(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Extension(t)
+	role := db.Role(t)
+	mustExec(t, db.Conn(t), "grant create on database "+pgx.Identifier{db.Name}.Sanitize()+" to "+pgx.Identifier{role}.Sanitize())
+	conn := db.ConnAs(t, role)
+	_, err := pgqsql.Install(t.Context(), conn, pgqsql.Options{Schemas: []string{"pgq_plus"}})
+	var refused *pgqsql.RefusedError
+	if !errors.As(err, &refused) || !strings.Contains(refused.Remedy, "grant create on schema pgq to") {
+		t.Errorf("got %v, want a refusal that names the missing right", err)
+	}
+}
+
+// Whoever drops the extension takes the guest's objects along; a later install brings all of it back.
+func TestInstall_GuestComesBackAfterItsHostWasDropped(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.DB(t).Conn(t)
+	mustExec(t, conn, "drop schema pgq cascade")
+	report, err := pgqsql.Install(t.Context(), conn, pgqsql.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := schemaOf(t, report, "pgq_plus"); !s.UpToDate() || !query[bool](t, conn, "select pgq.plus_version() is not null") {
+		t.Errorf("got %+v, want the additions installed afresh", s)
 	}
 }
 

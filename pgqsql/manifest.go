@@ -26,16 +26,29 @@ func manifest() []schemaSpec {
 	return []schemaSpec{
 		{name: ledger},
 		{name: "pgq", roles: []string{"pgq_reader", "pgq_writer", "pgq_admin"}},
+		{name: "pgq_plus", inside: "pgq", needs: []string{"pgq"}},
 		{name: "pgq_coop", needs: []string{"pgq"}},
+		{name: "pgq_node", needs: []string{"pgq", "pgq_plus"}},
+		{name: "skyd_node", needs: []string{"pgq", "pgq_plus", "pgq_node"}},
 		{name: "pgq_ext", roles: []string{"pgq_reader", "pgq_writer", "pgq_admin"}},
 	}
 }
 
-// schemaSpec is what the manifest says about a schema.
+// schemaSpec is what the manifest says about a schema. One with a host is a guest: its objects live in the schema of
+// the host under names that the host does not use, whoever owns the host.
 type schemaSpec struct {
-	name  string
-	roles []string // created when missing
-	needs []string // schemas it calls; installed with it
+	name   string
+	inside string   // the host; empty for a schema of its own
+	roles  []string // created when missing
+	needs  []string // schemas it calls; installed with it
+}
+
+// namespace is the schema that the objects are in.
+func (s schemaSpec) namespace() string {
+	if s.inside != "" {
+		return s.inside
+	}
+	return s.name
 }
 
 // fileKind tells when a file is run.
@@ -55,7 +68,8 @@ type source struct {
 
 // file is one SQL file.
 type file struct {
-	schema    string
+	schema    string // name of the source
+	namespace string // where its functions are made
 	path      string // relative to the folder of the schema
 	heading   string // of the generated documentation
 	kind      fileKind
@@ -119,7 +133,7 @@ func loadSchema(fsys fs.FS, spec schemaSpec) (source, error) {
 		if err != nil {
 			return src, err
 		}
-		f.heading = heading
+		f.heading, f.namespace = heading, spec.namespace()
 		if slices.ContainsFunc(src.files, func(g file) bool { return g.path == f.path }) {
 			return src, fmt.Errorf("install.txt lists %s twice", line)
 		}

@@ -47,12 +47,17 @@ var attacks = map[string][]string{
 		"select pgq.insert_event('q', 't', 'd', null, null, null, null)",
 		"begin isolation level repeatable read; select pgq.insert_event('q', 't', 'd'); commit",
 		"select pgq.current_event_table('q')",
+		"select pgq.queue_insert_event('q', 't', 'd')",
 		"insert into public.owned values (1, 'x'); update public.owned set v = 'y'; delete from public.owned",
 	},
 	"pgq_reader": {
 		"select pgq.register_consumer('q', 'c'), pgq.register_consumer_at('q', 'd', 1), pgq.unregister_consumer('q', 'd')",
 		"select pgq.force_tick('q'), pgq.get_consumer_info('q', 'c'), pgq.get_queue_info('q')",
 		"select pgq.next_batch('q', 'known'), pgq.next_batch_info('q', 'known'), pgq.next_batch_custom('q', 'known', null, 1, null)",
+		"select pgq.queue_register_consumer('q', 'e'), pgq.queue_next_batch('q', 'e'), pgq.queue_unregister_consumer('q', 'e')",
+		"select pgq.queue_get_batch_events(1), pgq.queue_event_retry(1, 1, 0); select pgq.queue_finish_batch(99)",
+		"select pgq.events_retry(1, '{1}', 0), pgq.nack(1, 1, 'x'), pgq.nack_events(1, '{1}', null), pgq.events_dead(1, '{1}', '{x}'), pgq.dead_letter_info('q', null), pgq.dead_letter_list('q', null, 0, 1)",
+		"select * from pgq.queue_health, pgq.consumer_health; select pgq.consumer_paused('q', 'known')",
 		"select pgq.get_batch_info(1), pgq.event_retry(1, 1, 0), pgq.event_retry(1, 1, now()), pgq.batch_retry(1, 0), pgq.finish_batch(1)",
 	},
 }
@@ -70,7 +75,7 @@ func TestSecurity_NoRoleRunsItsCodeAsTheOwner(t *testing.T) {
 			t.Parallel()
 			db := pgtest.DB(t)
 			open(t, db).exec(`do $$ declare f regprocedure; begin
-				for f in select oid from pg_catalog.pg_proc where pronamespace = 'pgq'::regnamespace and proconfig is not null loop
+				for f in select oid from pg_catalog.pg_proc where pronamespace in ('pgq'::regnamespace, 'skyd'::regnamespace) and proconfig is not null loop
 					execute pg_catalog.format('alter function %s reset search_path', f);
 				end loop; end $$`)
 			if attack(t, db, role) == "" {
@@ -92,7 +97,7 @@ func attack(t *testing.T, db *pgtest.Database, memberOf string) string {
 
 	role := db.Role(t, memberOf)
 	owner.exec(shadows)
-	owner.exec("create trigger x after insert or update or delete on public.owned for each row execute function pgq.logutriga('q')")
+	owner.exec("create trigger x after insert or update or delete on public.owned for each row execute function pgq.logutriga('q', 'ev_extra4=now()')")
 	owner.exec("grant all on schema evil, public to " + role + "; grant all on all tables in schema evil, public to " + role)
 	for _, call := range attacks[memberOf] {
 		conn := db.ConnAs(t, role)
@@ -120,6 +125,10 @@ func TestSecurity_MaintenanceRunsNoForeignCode(t *testing.T) {
 		select pgq.maint_rotate_tables_step1('q');
 		select pgq.maint_rotate_tables_step2();
 		select * from pgq.maint_operations();
+		select pgq.set_queue_options('q', '{"max_retries": 0, "dead_letter_keep": "1 day"}');
+		select pgq.maint_dead_letters(), pgq.dead_letter_redrive('q', null, null, null, null), pgq.dead_letter_purge('q', null, null);
+		select pgq.set_consumer_limit('q', 'c', 'detach', '1 microsecond', null, null), pgq.maint_consumer_limits();
+		select pgq.reattach_consumer('q', 'c');
 		select pgq.grant_perms('q'), pgq.tune_storage('q'), pgq.upgrade_schema();
 		select pgq.insert_event_raw('q', null, null, null, null, 't', 'd', null, null, null, null);
 		select pgq.seq_setval('pgq.event_1_id_seq', 5), pgq.seq_getval('pgq.event_1_id_seq')`
@@ -137,7 +146,7 @@ func TestSecurity_MaintenanceRunsNoForeignCode(t *testing.T) {
 		t.Errorf("the maintenance ran foreign code: %s", what)
 	}
 	if ran(t, `do $$ declare f regprocedure; begin
-		for f in select oid from pg_catalog.pg_proc where pronamespace = 'pgq'::regnamespace and proconfig is not null loop
+		for f in select oid from pg_catalog.pg_proc where pronamespace in ('pgq'::regnamespace, 'skyd'::regnamespace) and proconfig is not null loop
 			execute pg_catalog.format('alter function %s reset search_path', f);
 		end loop; end $$`) == "∅" {
 		t.Error("the attack does not reach functions without a pinned search_path: it proves nothing")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,10 +33,33 @@ type trap struct {
 
 var traps = []trap{
 	{
-		name:  "T1_InsertAgainstRotation",
+		// the generated code looks again when it writes, so both must go
+		name: "T1_InsertAgainstRotation",
+		naive: []naive{
+			{"pgq._open_slot", "v_txid bigint := txid_current();", ""},
+			{"pgq._inserters", "and q.queue_cur_table operator(pg_catalog.=) %s", "and q.queue_cur_table <> -1 - %s"},
+		},
+		run: func(t *testing.T, db *pgtest.Database) string {
+			return writeAgainstRotation(t, db, func(s *session) <-chan error {
+				return s.start("select pgq.insert_event('q', 'late', 'x')")
+			})
+		},
+	},
+	{
+		name:  "T1_RawInsertAgainstRotation",
 		naive: []naive{{"pgq.insert_event_raw", "v_txid  bigint := txid_current();", "v_txid bigint;"}, {"pgq.insert_event_raw", "values ($1, $2, $3,", "values ($1, $2, txid_current(),"}},
 		run: func(t *testing.T, db *pgtest.Database) string {
 			return writeAgainstRotation(t, db, func(s *session) <-chan error {
+				return s.start("select pgq.insert_event_raw('q', null, null, null, null, 'late', 'x', null, null, null, null)")
+			})
+		},
+	},
+	{
+		name:  "T1_LimitedInsertAgainstRotation",
+		naive: []naive{{"pgq.insert_event_raw", "v_txid  bigint := txid_current();", "v_txid bigint;"}, {"pgq.insert_event_raw", "values ($1, $2, $3,", "values ($1, $2, txid_current(),"}, {"pgq.insert_event_raw", "v_queue.queue_per_tx_limit, v_txid)", "v_queue.queue_per_tx_limit, 1)"}, {"pgq._open_slot", "v_txid bigint := txid_current();", ""}},
+		run: func(t *testing.T, db *pgtest.Database) string {
+			return writeAgainstRotation(t, db, func(s *session) <-chan error {
+				open(t, db).exec("update pgq.queue set queue_per_tx_limit = 1")
 				return s.start("select pgq.insert_event('q', 'late', 'x')")
 			})
 		},
@@ -76,13 +100,13 @@ var traps = []trap{
 		name: "T4_FirstEventOfQueue",
 		naive: []naive{
 			{"pgq._event_count", "return coalesce(pg_catalog.pg_sequence_last_value(i_queue_event_seq::regclass), 0);", "return pgq.seq_getval(i_queue_event_seq);"},
-			{"pgq.create_queue", "nextval((v_pfx || '_tick_seq')::regclass), 0);", "nextval((v_pfx || '_tick_seq')::regclass), 1);"},
+			{"pgq.create_queue", "nextval((v_pfx || '_tick_seq')::regclass), pgq._tick_snapshot(), 0);", "nextval((v_pfx || '_tick_seq')::regclass), pgq._tick_snapshot(), 1);"},
 		},
 		run: firstEventOfQueue,
 	},
 	{
 		name:  "T5_TwoSessionsOfOneConsumer",
-		naive: []naive{{"pgq.next_batch_custom", "for no key update;", ";"}},
+		naive: []naive{{"pgq.next_batch_custom", "and s.sub_batch is null and s.sub_last_tick = v_prev.tick_id", ""}, {"pgq.next_batch_custom", "s.ctid = v_sub.ctid", "true"}},
 		run:   twoSessionsOfOneConsumer,
 	},
 	{
@@ -106,16 +130,78 @@ var traps = []trap{
 		run:   closedQueueStopsRetries,
 	},
 	{
+		name: "T8_SetBasedRetryReadsTheBatchOnce",
+		naive: []naive{{
+			"pgq.events_retry", "return (select s.queued",
+			"return (select sum(pgq.event_retry(i_batch_id, e, i_retry_seconds)) from unnest(i_event_ids) e);\n    return (select s.queued",
+		}},
+		run: readsOnce("select pgq.events_retry(1, array(select i from generate_series(1, 400) i), 0)"),
+	},
+	{
+		name: "T8_NackReadsTheBatchOnce",
+		naive: []naive{{
+			"pgq.nack_events", "select s.queued, s.dead into queued, dead",
+			"select count(pgq.nack(i_batch_id, e, '')) into queued from unnest(i_event_ids) e;\n    return;\n    select s.queued, s.dead into queued, dead",
+		}},
+		run: readsOnce("select pgq.nack_events(1, array(select i from generate_series(1, 400) i), array(select 'no ' || i from generate_series(1, 400) i))"),
+	},
+	{
+		name:  "T13_NackAgainstTakeover",
+		naive: []naive{{"pgq._settle_events", "where s.sub_batch = i_batch_id for no key update;", "where s.sub_batch = i_batch_id;"}},
+		run:   nackAgainstTakeover,
+	},
+	{
+		name:  "T9_HolderOfRotationIsNamed",
+		naive: []naive{{"pgq.get_queue_health", "and w.xid <= q.queue_switch_step2", "and false"}},
+		run:   holderIsNamed,
+	},
+	{
+		name:  "T10_MonitoringDoesNotHoldRotation",
+		naive: []naive{{"pgq.get_queue_health", "    return query\n    with queues", "    perform count(*) from pgq.event_template;\n    return query\n    with queues"}},
+		run:   monitoringAgainstRotation,
+	},
+	{
+		name:  "P18_DetachAgainstFinish",
+		naive: []naive{{"pgq._detach_consumer", "        for update;", ";"}},
+		run:   detachAgainstFinish,
+	},
+	{
 		name:  "T11_BothStepsInOneTransaction",
-		naive: []naive{{"pgq.maint_rotate_tables_step2", "and q.queue_switch_step1 <> txid_current()", ""}},
+		naive: []naive{{"pgq.maint_rotate_tables_step2", "and h.queue_switch_step1 <> txid_current()", ""}},
 		run:   bothStepsInOneTransaction,
 	},
+	{
+		name:  "T18_EventIDsAreNoPosition",
+		naive: []naive{{"pgq.create_queue", "create sequence pgq.event_%s_id_seq'", "create sequence pgq.event_%s_id_seq cache 50'"}},
+		run:   eventIDsAreNoPosition,
+	},
+	{
+		name:  "T27_ForeignCodeInDefiner",
+		naive: []naive{{"pgq.register_consumer_at", "SET search_path TO 'pg_catalog', 'pgq', 'pg_temp'", ""}},
+		run:   foreignCodeInDefiner,
+	},
+	{
+		name:  "T28_RawSQL",
+		naive: []naive{{"pgq.get_batch_cursor", "LANGUAGE plpgsql", "LANGUAGE plpgsql SECURITY DEFINER"}},
+		run:   rawSQLRunsAsItsCaller,
+	},
+	{
+		name: "T29_LimitOfOneTransaction",
+		naive: []naive{
+			{"pgq._check_tx_limit", "if split_part(v_state, ':', 1) = i_txid::text then", "if v_state <> '' then"},
+			{"pgq._check_tx_limit", "(v_count + 1), true)", "(v_count + 1), false)"},
+		},
+		run: limitCountsOneTransaction,
+	},
 }
+
+// allTraps are those of all files.
+func allTraps() []trap { return slices.Concat(traps, moreTraps(), consumeTraps, tickTraps) }
 
 // Not parallel: transaction ids belong to the server, and a transaction open in
 // another test would hold back the snapshots of these schedules.
 func TestTraps(t *testing.T) {
-	for _, trap := range traps {
+	for _, trap := range allTraps() {
 		t.Run(trap.name, func(t *testing.T) {
 			t.Run("shipped", func(t *testing.T) {
 				if harm := trap.run(t, pgtest.DB(t)); harm != "" {
@@ -221,8 +307,8 @@ func twoTickers(t *testing.T, db *pgtest.Database) string {
 		if current_setting('test.slow', true) = 'yes' then perform pg_advisory_xact_lock(42); end if;
 		return 0; end $$ language plpgsql`)
 	admin.makeNaive(naive{
-		"pgq.ticker", "nextval(v_queue.queue_tick_seq::regclass), now(), v_events)",
-		"public.held_up() + nextval(v_queue.queue_tick_seq::regclass), now(), v_events)",
+		"pgq.ticker", "nextval(v_queue.queue_tick_seq::regclass), now(), v_snapshot, v_events)",
+		"public.held_up() + nextval(v_queue.queue_tick_seq::regclass), now(), v_snapshot, v_events)",
 	})
 
 	admin.exec("select pg_advisory_lock(42)")
@@ -390,7 +476,7 @@ func (s *session) text(sql string) string {
 // waitBlocked returns when this session waits for a lock.
 func (s *session) waitBlocked(observer *session) {
 	s.t.Helper()
-	pgtest.Eventually(s.t, 30*time.Second, "session blocked by a lock", func() bool {
+	pgtest.Eventually(s.t, 2*time.Minute, "session blocked by a lock", func() bool {
 		return observer.text(fmt.Sprintf("select cardinality(pg_blocking_pids(%d)) > 0", s.pid)) == "true"
 	})
 }
@@ -420,11 +506,29 @@ func (s *session) rotate() {
 	}
 }
 
+// tick makes a tick that nobody's transaction outside of this database keeps below the last rotation.
 func (s *session) tick() {
 	s.t.Helper()
+	s.settle()
 	if s.text("pgq.ticker('q')") == "∅" {
 		s.t.Fatal("no tick was made")
 	}
+}
+
+// settle waits until no transaction of another database, nor one of the server itself, is open since before the last
+// rotation of a queue: transaction ids belong to the server, and such a one holds back what a schedule wants to see.
+func (s *session) settle() {
+	s.t.Helper()
+	pgtest.Eventually(s.t, time.Minute, "end of foreign transactions", func() bool {
+		return s.text(`select not exists (
+			select 1 from txid_snapshot_xip(txid_current_snapshot()) x
+			 where x <= (select max(coalesce(q.queue_switch_step2, 0)) from pgq.queue q)
+			   and not exists (select 1 from pg_stat_activity a
+			                    where a.backend_xid::text::bigint = x & 4294967295
+			                      and a.datname = current_database() and a.backend_type = 'client backend')
+			   and not exists (select 1 from pg_prepared_xacts p
+			                    where p.transaction::text::bigint = x & 4294967295 and p.database = current_database()))`) == "true"
+	})
 }
 
 // drain finishes all batches there are and notes their events in table seen.

@@ -7,7 +7,12 @@ declare
     v_func regprocedure;
 begin
     for v_func in
-        select p.oid from pg_catalog.pg_proc p where p.pronamespace = 'pgq'::regnamespace
+        select p.oid from pg_catalog.pg_proc p
+        where p.pronamespace = 'pgq'::regnamespace
+          and not exists (
+              -- pgq_plus looks after its own
+              select from skyd.schema_function f
+              where f.schema_name <> 'pgq' and f.signature = p.oid::regprocedure::text)
     loop
         execute pg_catalog.format('revoke all on function %s from public, pgq_reader, pgq_writer, pgq_admin', v_func);
     end loop;
@@ -33,6 +38,7 @@ grant execute on function
     pgq.event_retry(bigint, bigint, integer), pgq.event_retry(bigint, bigint, timestamptz),
     pgq.batch_retry(bigint, integer), pgq.finish_batch(bigint), pgq.force_tick(text),
     pgq.batch_event_sql(bigint), pgq.batch_event_tables(bigint),
+    pgq._find_batch(bigint), pgq._batch_range(bigint),
     pgq.find_tick_helper(integer, bigint, timestamptz, bigint, bigint, interval)
 to pgq_reader;
 
@@ -42,11 +48,7 @@ grant execute on function
     pgq.insert_event(text, text, text, text, text, text, text),
     pgq.current_event_table(text),
     pgq.logutriga(), pgq.sqltriga(), pgq.jsontriga(),
-    pgq._trigger_options(text[]), pgq._trigger_columns(oid, jsonb),
-    pgq._trigger_event_sql(text, oid, text, jsonb), pgq._trigger_data_sql(text, oid, text, jsonb, text),
-    pgq._trigger_json_type(oid, text, text), pgq._trigger_truncate(text, oid, jsonb, text),
-    pgq._trigger_run(text, oid, text, text, text[], anyelement, anyelement),
-    pgq._pin_queue(text), pgq._urlencode(text)
+    pgq._pin_queue(text), skyd.capture_build(oid, text), skyd.capture_route()
 to pgq_writer;
 
 -- administration and the ticker
@@ -55,6 +57,8 @@ grant execute on function
     pgq.maint_retry_events(), pgq.maint_rotate_tables_step1(text), pgq.maint_rotate_tables_step2(),
     pgq.maint_tables_to_vacuum(), pgq.maint_operations(), pgq.upgrade_schema(),
     pgq._has_function(text, text), pgq._check_tx_limit(integer, integer, bigint),
+    pgq._inserters(), pgq._inserter_tree(text, integer[], text[]), pgq._inserters_stale(), pgq._make_inserters(),
+    skyd.capture_clean(),
     pgq.grant_perms(text), pgq.tune_storage(text), pgq.seq_setval(text, bigint),
     pgq.create_queue(text), pgq.drop_queue(text), pgq.drop_queue(text, boolean),
     pgq.set_queue_config(text, text, text),
@@ -67,3 +71,12 @@ grant select on pgq.consumer, pgq.queue, pgq.tick, pgq.subscription, pgq.event_t
 grant select, insert, update, delete
     on pgq.consumer, pgq.queue, pgq.tick, pgq.subscription, pgq.retry_queue to pgq_admin;
 grant select, insert, truncate on pgq.event_template to pgq_admin;
+
+-- the code behind pgq.insert_event and the capture triggers; here because this file runs after every
+-- other one that changes
+do $$
+begin
+    perform pgq._make_inserters();
+    perform skyd.capture_route();
+end
+$$;

@@ -24,3 +24,13 @@ end
 $$;
 
 comment on schema pgq is 'PgQ: transactional event queues (skyd)';
+
+do $$
+begin
+    if not exists (select 1 from pg_catalog.pg_namespace where nspname = 'skyd_gen') then
+        create schema skyd_gen;
+    end if;
+end
+$$;
+
+comment on schema skyd_gen is 'code that skyd writes for the objects of this database; made anew at will';

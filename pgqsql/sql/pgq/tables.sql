@@ -8,6 +8,9 @@ create table pgq.consumer (
     constraint consumer_pkey primary key (co_id),
     constraint consumer_name_uq unique (co_name)
 );
+-- for the members of a cooperative group, whose names begin with that of the
+-- group and a dot
+create index consumer_prefix_idx on pgq.consumer (co_name text_pattern_ops);
 comment on table pgq.consumer is 'one row for each consumer name, over all queues';
 
 create table pgq.queue (
@@ -63,10 +66,11 @@ create table pgq.subscription (
     sub_next_tick bigint,
 
     constraint subscription_pkey primary key (sub_queue, sub_consumer),
-    constraint subscription_batch_idx unique (sub_batch),
     constraint sub_queue_fkey foreign key (sub_queue) references pgq.queue (queue_id),
     constraint sub_consumer_fkey foreign key (sub_consumer) references pgq.consumer (co_id)
 );
+-- sub_batch has no index on purpose, see pgq._find_batch; its values come from
+-- a sequence and are unique without one.
 comment on table pgq.subscription is 'one consumer on one queue: its position and its open batch';
 comment on column pgq.subscription.sub_id is 'owner id of retry events; members of a cooperative group share it';
 

@@ -36,7 +36,7 @@ begin
     if split_part(v_state, ':', 1) = i_txid::text then
         v_count := split_part(v_state, ':', 2)::integer;
     end if;
-    if v_count >= i_limit then
+    if v_count >= i_limit and i_limit >= 0 then
         raise exception 'transaction inserted % events into queue %, its limit is %',
                 v_count, (select q.queue_name from pgq.queue q where q.queue_id = i_queue_id), i_limit
             using errcode = 'program_limit_exceeded',

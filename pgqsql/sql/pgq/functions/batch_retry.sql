@@ -19,21 +19,21 @@ returns integer as $$
     --     batch not open; delay is null
     --
     -- Calls:
-    --     pgq.batch_event_sql(1)
+    --     pgq._find_batch(1), pgq.batch_event_sql(1)
     --
     -- Tables:
-    --     read   - pgq.subscription, data tables of the queue
+    --     read   - data tables of the queue
     --     insert - pgq.retry_queue
     --
     -- Locks:
     --     none
     -- ----------------------------------------------------------------
 declare
-    v_sub   pgq.subscription%rowtype;
+    v_sub   record;
     v_count integer;
 begin
-    select s.* into v_sub from pgq.subscription s where s.sub_batch = i_batch_id;
-    if not found then
+    select f.* into v_sub from pgq._find_batch(i_batch_id) f;
+    if v_sub.row_id is null then
         raise exception 'batch not found: %', coalesce(i_batch_id::text, '<null>')
             using errcode = 'undefined_object';
     end if;

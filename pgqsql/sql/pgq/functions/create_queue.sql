@@ -4,7 +4,8 @@ returns integer as $$
     -- Function: pgq.create_queue(1)
     --
     --     Creates a queue: its row, two sequences, the data tables and the
-    --     first tick. Consumers see events committed after that tick.
+    --     first tick. Consumers see events committed after that tick, those of
+    --     this very transaction too.
     --
     --     Security definer: an admin may create tables in schema pgq only
     --     through this function.
@@ -20,7 +21,8 @@ returns integer as $$
     --     queue name is null
     --
     -- Calls:
-    --     pgq.tune_storage(1), pgq.grant_perms(1)
+    --     pgq.tune_storage(1), pgq.grant_perms(1), pgq._make_inserters(0),
+    --     pgq._tick_snapshot(0)
     --
     -- Tables:
     --     insert - pgq.queue, pgq.tick
@@ -63,9 +65,10 @@ begin
     end loop;
     perform pgq.tune_storage(i_queue_name);
     perform pgq.grant_perms(i_queue_name);
+    perform pgq._make_inserters();
 
-    insert into pgq.tick (tick_queue, tick_id, tick_event_seq)
-    values (v_id, nextval((v_pfx || '_tick_seq')::regclass), 0);
+    insert into pgq.tick (tick_queue, tick_id, tick_snapshot, tick_event_seq)
+    values (v_id, nextval((v_pfx || '_tick_seq')::regclass), pgq._tick_snapshot(), 0);
     return 1;
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;

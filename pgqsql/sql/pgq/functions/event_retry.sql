@@ -22,27 +22,25 @@ returns integer as $$
     --     batch not open; event not in the batch; time is null
     --
     -- Calls:
-    --     pgq.batch_event_sql(1)
+    --     pgq._find_batch(1), pgq._batch_event(2)
     --
     -- Tables:
-    --     read   - pgq.subscription, data tables of the queue
+    --     read   - data tables of the queue
     --     insert - pgq.retry_queue
     --
     -- Locks:
     --     none
     -- ----------------------------------------------------------------
 declare
-    v_sub   pgq.subscription%rowtype;
+    v_sub   record;
     v_event record;
 begin
-    select s.* into v_sub from pgq.subscription s where s.sub_batch = x_batch_id;
-    if not found then
+    select f.* into v_sub from pgq._find_batch(x_batch_id) f;
+    if v_sub.row_id is null then
         raise exception 'batch not found: %', coalesce(x_batch_id::text, '<null>')
             using errcode = 'undefined_object';
     end if;
-    execute 'select * from (' || pgq.batch_event_sql(x_batch_id) || ') ev where ev_id = $1 limit 1'
-       into v_event
-      using x_event_id;
+    select e.* into v_event from pgq._batch_event(x_batch_id, x_event_id) e;
     if v_event.ev_id is null then
         raise exception 'event not found: batch %, event %', x_batch_id, coalesce(x_event_id::text, '<null>')
             using errcode = 'undefined_object';

@@ -68,4 +68,5 @@ begin
     next_tick_time := v_newest.tick_time;
     next_tick_seq := v_newest.tick_event_seq;
 end;
-$$ language plpgsql stable set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql stable
+set search_path = pg_catalog, pgq, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off;

@@ -21,7 +21,7 @@ returns integer as $$
     --     none
     --
     -- Calls:
-    --     pgq._is_group_member(2)
+    --     pgq._find_batch(1), pgq._is_group_member(2)
     --
     -- Tables:
     --     update - pgq.subscription
@@ -29,18 +29,27 @@ returns integer as $$
     -- Locks:
     --     the subscription row
     -- ----------------------------------------------------------------
+declare
+    v_sub record;
 begin
-    update pgq.subscription s
-       set sub_active = now(),
-           sub_last_tick = case when pgq._is_group_member(s.sub_queue, s.sub_consumer)
-                                then null else s.sub_next_tick end,
-           sub_next_tick = null,
-           sub_batch = null
-     where s.sub_batch = x_batch_id;
-    if not found then
-        raise warning 'finish_batch: batch % is not open', coalesce(x_batch_id::text, '<null>');
-        return 0;
-    end if;
-    return 1;
+    loop
+        select f.* into v_sub from pgq._find_batch(x_batch_id) f;
+        if v_sub.row_id is null then
+            raise warning 'finish_batch: batch % is not open', coalesce(x_batch_id::text, '<null>');
+            return 0;
+        end if;
+        update pgq.subscription s
+           set sub_active = now(),
+               sub_last_tick = case when pgq._is_group_member(s.sub_queue, s.sub_consumer)
+                                    then null else s.sub_next_tick end,
+               sub_next_tick = null,
+               sub_batch = null
+         where s.ctid = v_sub.row_id
+           and s.sub_batch = x_batch_id;
+        if found then
+            return 1;
+        end if;
+        -- another session changed the row: look where it is now, and whether the batch is still open
+    end loop;
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;

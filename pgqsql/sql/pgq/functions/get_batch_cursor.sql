@@ -44,7 +44,7 @@ begin
     end if;
     v_sql := pgq.batch_event_sql(i_batch_id);
     if i_extra_where is not null then
-        v_sql := 'select * from (' || v_sql || ') ev where (' || i_extra_where || ') order by 1';
+        v_sql := 'select * from (' || v_sql || ') ev where ' || i_extra_where || E'\n order by 1';
     end if;
     execute pg_catalog.format('declare %I no scroll cursor for ', i_cursor_name) || v_sql;
     if i_quick_limit > 0 then

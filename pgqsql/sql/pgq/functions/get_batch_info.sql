@@ -22,24 +22,31 @@ returns record as $$
     --     none
     --
     -- Calls:
-    --     none
+    --     pgq._find_batch(1)
     --
     -- Tables:
-    --     read   - pgq.subscription, pgq.queue, pgq.consumer, pgq.tick
+    --     read   - pgq.queue, pgq.consumer, pgq.tick
     --
     -- Locks:
     --     none
     -- ----------------------------------------------------------------
+declare
+    v_sub record;
 begin
+    -- one look-up at a time: a join might begin with all the ticks
+    select f.* into v_sub from pgq._find_batch(x_batch_id) f;
     select q.queue_name, c.co_name, prev.tick_time, cur.tick_time, prev.tick_id, cur.tick_id,
            now() - cur.tick_time, prev.tick_event_seq, cur.tick_event_seq
       into queue_name, consumer_name, batch_start, batch_end, prev_tick_id, tick_id,
            lag, seq_start, seq_end
-      from pgq.subscription s
-      join pgq.queue q on q.queue_id = s.sub_queue
-      join pgq.consumer c on c.co_id = s.sub_consumer
-      join pgq.tick prev on prev.tick_queue = s.sub_queue and prev.tick_id = s.sub_last_tick
-      join pgq.tick cur on cur.tick_queue = s.sub_queue and cur.tick_id = s.sub_next_tick
-     where s.sub_batch = x_batch_id;
+      from pgq.queue q
+     cross join pgq.consumer c
+     cross join pgq.tick prev
+     cross join pgq.tick cur
+     where q.queue_id = v_sub.sub_queue
+       and c.co_id = v_sub.sub_consumer
+       and prev.tick_queue = v_sub.sub_queue and prev.tick_id = v_sub.sub_last_tick
+       and cur.tick_queue = v_sub.sub_queue and cur.tick_id = v_sub.sub_next_tick;
 end;
-$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile security definer
+set search_path = pg_catalog, pgq, pg_temp set enable_seqscan = off set enable_bitmapscan = off;

@@ -6,6 +6,8 @@ returns bigint as $$
     --     Inserts an event into a queue. It is delivered to every consumer
     --     after the surrounding transaction has committed.
     --
+    --     Security definer: producers have no rights on the event tables.
+    --
     -- Parameters:
     --     queue_name - queue name
     --     ev_type    - event type, free for the producer
@@ -18,18 +20,34 @@ returns bigint as $$
     --     as pgq.insert_event(7)
     --
     -- Calls:
-    --     pgq.insert_event(7)
+    --     pgq._open_slot(1), pgq.insert_event_raw(11)
     --
     -- Tables:
-    --     none
+    --     read   - pgq.queue
+    --     insert - current data table of the queue
     --
     -- Locks:
     --     as pgq.insert_event(7)
     -- ----------------------------------------------------------------
+declare
+    v_id bigint;
 begin
-    return pgq.insert_event(queue_name, ev_type, ev_data, null, null, null, null);
+    -- by generated code, when this transaction knows the current table
+    v_id := skyd_gen.insert_event(hashtext(queue_name), queue_name, ev_type, ev_data,
+                                  null, null, null, null);
+    if v_id is null then
+        if pgq._open_slot(queue_name) then
+            v_id := skyd_gen.insert_event(hashtext(queue_name), queue_name, ev_type, ev_data,
+                                          null, null, null, null);
+        end if;
+        if v_id is null then
+            v_id := pgq.insert_event_raw(queue_name, null, null, null, null, ev_type, ev_data,
+                                         null, null, null, null);
+        end if;
+    end if;
+    return v_id;
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;
 
 create or replace function pgq.insert_event(
     queue_name text, ev_type text, ev_data text,
@@ -40,6 +58,16 @@ returns bigint as $$
     --
     --     Inserts an event with all its free fields. The creation time is
     --     now(), the start of the transaction.
+    --
+    --     The plain case is done by code that is generated from pgq.queue, see
+    --     pgq._inserters(0), and costs about what the C extension does. Queues
+    --     with a limit, closed ones, and code that is out of date go through
+    --     pgq.insert_event_raw(11).
+    --
+    --     Capture triggers call it too, once for each row: by an assignment
+    --     (v := pgq.insert_event(..)), which PL/pgSQL runs without a query,
+    --     unlike PERFORM. For many rows at once there is
+    --     pgq.insert_events(7).
     --
     --     Security definer: producers have no rights on the event tables.
     --
@@ -59,16 +87,31 @@ returns bigint as $$
     --     as pgq.insert_event_raw(11)
     --
     -- Calls:
-    --     pgq.insert_event_raw(11)
+    --     pgq._open_slot(1), pgq.insert_event_raw(11)
     --
     -- Tables:
-    --     none
+    --     read   - pgq.queue
+    --     insert - current data table of the queue
     --
     -- Locks:
     --     as pgq.insert_event_raw(11)
     -- ----------------------------------------------------------------
+declare
+    v_id bigint;
 begin
-    return pgq.insert_event_raw(queue_name, null, null, null, null,
-                                ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4);
+    -- by generated code, when this transaction knows the current table
+    v_id := skyd_gen.insert_event(hashtext(queue_name), queue_name, ev_type, ev_data,
+                                  ev_extra1, ev_extra2, ev_extra3, ev_extra4);
+    if v_id is null then
+        if pgq._open_slot(queue_name) then
+            v_id := skyd_gen.insert_event(hashtext(queue_name), queue_name, ev_type, ev_data,
+                                          ev_extra1, ev_extra2, ev_extra3, ev_extra4);
+        end if;
+        if v_id is null then
+            v_id := pgq.insert_event_raw(queue_name, null, null, null, null, ev_type, ev_data,
+                                         ev_extra1, ev_extra2, ev_extra3, ev_extra4);
+        end if;
+    end if;
+    return v_id;
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;

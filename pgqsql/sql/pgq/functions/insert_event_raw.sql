@@ -60,6 +60,8 @@ begin
         raise exception 'queue not found: %', coalesce(insert_event_raw.queue_name, '<null>')
             using errcode = 'undefined_object';
     end if;
+    -- first of all: as in the original an event that is refused costs an id
+    v_next := nextval(v_queue.queue_event_seq::regclass);
     if v_queue.queue_disable_insert and current_setting('session_replication_role') <> 'replica' then
         raise exception 'insert into queue disallowed: %', v_queue.queue_name
             using errcode = 'object_not_in_prerequisite_state';
@@ -67,8 +69,6 @@ begin
     if v_queue.queue_per_tx_limit is not null then
         perform pgq._check_tx_limit(v_queue.queue_id, v_queue.queue_per_tx_limit, v_txid);
     end if;
-
-    v_next := nextval(v_queue.queue_event_seq::regclass);
     insert_event_raw.ev_id := coalesce(insert_event_raw.ev_id, v_next);
     execute format(
         'insert into pgq.event_%s_%s (ev_id, ev_time, ev_txid, ev_owner, ev_retry, ev_type, ev_data,'

@@ -19,7 +19,9 @@ returns setof record as $$
     --     none
     --
     -- Calls:
-    --     pgq.maint_tables_to_vacuum(0), pgq._has_function(2)
+    --     pgq.maint_tables_to_vacuum(0), pgq._has_function(2),
+    --     pgq._inserters_stale(0), skyd.capture_leftovers(0),
+    --     pgq.plus_maint_operations(0) when it is installed
     --
     -- Tables:
     --     read   - pgq.queue; pgq_node.node_info and londiste.seq_info when
@@ -57,8 +59,27 @@ begin
          cross join lateral unnest(q.queue_extra_maint) with ordinality m (name, n)
          order by q.queue_name, m.n;
 
+    -- what is added to PgQ
+    if pgq._has_function('pgq', 'plus_maint_operations') then
+        return query execute 'select p.func_name, p.func_arg from pgq.plus_maint_operations() p';
+    end if;
+
     -- tables the server does not vacuum
     return query select 'vacuum'::text, v from pgq.maint_tables_to_vacuum() v;
+
+    -- what a concurrent change of queues left undone
+    if exists (select 1 from pgq._inserters_stale()) then
+        func_name := 'pgq._make_inserters';
+        func_arg := null;
+        return next;
+    end if;
+
+    -- encoders of triggers that are gone
+    if exists (select 1 from skyd.capture_leftovers()) then
+        func_name := 'skyd.capture_clean';
+        func_arg := null;
+        return next;
+    end if;
 
     -- the layers above
     if pgq._has_function('pgq_node', 'maint_watermark') then

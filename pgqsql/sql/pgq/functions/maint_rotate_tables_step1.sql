@@ -19,7 +19,8 @@ returns integer as $$
     --     0, also when nothing was to do or the queue is missing
     --
     -- Raises:
-    --     the tick of the slowest consumer is gone
+    --     the tick of the slowest consumer is gone; a tick lies in the future
+    --     of this server's transaction ids
     --
     -- Calls:
     --     none
@@ -48,6 +49,19 @@ begin
        or v_queue.queue_switch_step2 is null
        or now() <= v_queue.queue_switch_time + v_queue.queue_rotation_period then
         return 0;
+    end if;
+
+    -- after a restore into a server with smaller transaction ids nobody would
+    -- ever be behind
+    select t.tick_id into v_tick
+      from pgq.tick t
+     where t.tick_queue = v_queue.queue_id
+       and txid_snapshot_xmax(t.tick_snapshot) > txid_snapshot_xmax(txid_current_snapshot())
+     limit 1;
+    if found then
+        raise exception 'tick % of queue % lies in the future; after a restore call %',
+                v_tick, i_queue_name, 'pgq.rebase_after_restore' || '()'
+            using errcode = 'object_not_in_prerequisite_state';
     end if;
 
     select min(s.sub_last_tick) into v_tick from pgq.subscription s where s.sub_queue = v_queue.queue_id;

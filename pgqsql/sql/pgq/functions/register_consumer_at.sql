@@ -54,14 +54,14 @@ begin
         end if;
     end if;
 
-    -- the name may be removed between our insert and our lock: try again
+    -- a known name must not cost an id; it may be removed between our insert and our lock: try again
     loop
-        insert into pgq.consumer (co_name) values (x_consumer_name) on conflict (co_name) do nothing;
         select c.co_id into v_consumer
           from pgq.consumer c
          where c.co_name = x_consumer_name
            for no key update;
         exit when found;
+        insert into pgq.consumer (co_name) values (x_consumer_name) on conflict (co_name) do nothing;
     end loop;
 
     perform 1

@@ -4,7 +4,8 @@ returns bigint as $$
     -- Function: pgq.ticker(4)
     --
     --     Inserts a tick that was made elsewhere, for queues whose ticks are
-    --     pushed (queue_external_ticker). The snapshot is the current one.
+    --     pushed (queue_external_ticker). The snapshot is the current one;
+    --     events of this very transaction are not in it.
     --
     -- Parameters:
     --     i_queue_name     - queue name
@@ -20,7 +21,7 @@ returns bigint as $$
     --     exists already
     --
     -- Calls:
-    --     pgq.seq_setval(2), pgq.wakeup_channel(1)
+    --     pgq.seq_setval(2), pgq._tick_snapshot(0), pgq.wakeup_channel(1)
     --
     -- Tables:
     --     read   - pgq.queue
@@ -31,7 +32,8 @@ returns bigint as $$
     --     waits for another ticker of the same queue
     -- ----------------------------------------------------------------
 declare
-    v_queue pgq.queue%rowtype;
+    v_queue    pgq.queue%rowtype;
+    v_snapshot txid_snapshot;
 begin
     select q.* into v_queue from pgq.queue q where q.queue_name = i_queue_name;
     if not found then
@@ -48,8 +50,9 @@ begin
     end if;
 
     perform pg_advisory_xact_lock(1885827444, v_queue.queue_id);
-    insert into pgq.tick (tick_queue, tick_id, tick_time, tick_event_seq)
-    values (v_queue.queue_id, i_tick_id, i_orig_timestamp, i_event_seq);
+    v_snapshot := pgq._tick_snapshot();
+    insert into pgq.tick (tick_queue, tick_id, tick_time, tick_snapshot, tick_event_seq)
+    values (v_queue.queue_id, i_tick_id, i_orig_timestamp, v_snapshot, i_event_seq);
 
     perform pgq.seq_setval(v_queue.queue_tick_seq, i_tick_id);
     perform pgq.seq_setval(v_queue.queue_event_seq, i_event_seq);
@@ -71,9 +74,10 @@ returns bigint as $$
     --
     --     Two tickers of one queue never interleave: the one without the lock
     --     returns at once. The lock is taken in a statement of its own, so the
-    --     INSERT after it has a newer snapshot than every earlier tick. In a
+    --     snapshot after it is newer than that of every earlier tick. In a
     --     transaction with a fixed snapshot no tick is made when another one
-    --     was taken since; it would go backwards.
+    --     was taken since; it would go backwards. What this transaction itself
+    --     writes, before the tick or after it, comes with the next one.
     --
     -- Parameters:
     --     i_queue_name - queue name
@@ -86,7 +90,8 @@ returns bigint as $$
     --     newest tick lies in the future of this server's transaction ids
     --
     -- Calls:
-    --     pgq._event_count(1), pgq._tick_due(3), pgq.wakeup_channel(1)
+    --     pgq._event_count(1), pgq._tick_due(3), pgq._tick_snapshot(0),
+    --     pgq.wakeup_channel(1)
     --
     -- Tables:
     --     read   - pgq.queue, the queue's sequences
@@ -97,9 +102,10 @@ returns bigint as $$
     --     never waits for it
     -- ----------------------------------------------------------------
 declare
-    v_queue  pgq.queue%rowtype;
-    v_events bigint;
-    v_tick   bigint;
+    v_queue    pgq.queue%rowtype;
+    v_events   bigint;
+    v_snapshot txid_snapshot;
+    v_tick     bigint;
 begin
     select q.* into v_queue from pgq.queue q where q.queue_name = i_queue_name;
     if not found then
@@ -121,13 +127,19 @@ begin
     if not pg_try_advisory_xact_lock(1885827444, v_queue.queue_id) then
         return null;
     end if;
-    -- look again: a ticker that was faster may have made the tick
+    -- look again: a ticker that was faster may have made the tick, and a root
+    -- that is demoted has made its last one
+    select q.* into v_queue from pgq.queue q where q.queue_name = i_queue_name;
+    if v_queue.queue_external_ticker or v_queue.queue_ticker_paused then
+        return null;
+    end if;
     v_events := pgq._event_count(v_queue.queue_event_seq);
     if not pgq._tick_due(v_queue, v_events, true) then
         return null;
     end if;
-    insert into pgq.tick (tick_queue, tick_id, tick_time, tick_event_seq)
-    values (v_queue.queue_id, nextval(v_queue.queue_tick_seq::regclass), now(), v_events)
+    v_snapshot := pgq._tick_snapshot();
+    insert into pgq.tick (tick_queue, tick_id, tick_time, tick_snapshot, tick_event_seq)
+    values (v_queue.queue_id, nextval(v_queue.queue_tick_seq::regclass), now(), v_snapshot, v_events)
     returning tick_id into v_tick;
 
     perform pg_notify(pgq.wakeup_channel(i_queue_name), v_tick::text);
@@ -144,6 +156,11 @@ returns bigint as $$
     --     it is one transaction; a daemon does better with one transaction for
     --     each queue.
     --
+    --     A queue that cannot be ticked does not keep the others from it: a
+    --     warning tells about it. One that was dropped, paused or switched to
+    --     external ticks meanwhile is passed over, one that is just being
+    --     dropped after a short wait.
+    --
     -- Parameters:
     --     none
     --
@@ -151,7 +168,7 @@ returns bigint as $$
     --     number of queues that got a tick
     --
     -- Raises:
-    --     as pgq.ticker(1), for any of the queues
+    --     as pgq.ticker(1), when no queue at all could be looked at
     --
     -- Calls:
     --     pgq.ticker(1)
@@ -160,11 +177,15 @@ returns bigint as $$
     --     read   - pgq.queue
     --
     -- Locks:
-    --     as pgq.ticker(1), for all queues ticked
+    --     as pgq.ticker(1), for all queues ticked; waits 200 ms at most for
+    --     any other
     -- ----------------------------------------------------------------
 declare
-    v_name  text;
-    v_count bigint := 0;
+    v_name   text;
+    v_count  bigint := 0;
+    v_looked boolean := false;
+    v_state  text;
+    v_error  text;
 begin
     for v_name in
         select q.queue_name
@@ -173,10 +194,30 @@ begin
            and not q.queue_ticker_paused
          order by q.queue_name
     loop
-        if pgq.ticker(v_name) is not null then
-            v_count := v_count + 1;
-        end if;
+        begin
+            if pgq.ticker(v_name) is not null then
+                v_count := v_count + 1;
+            end if;
+            v_looked := true;
+        exception
+            when lock_not_available then
+                v_looked := true;
+            when others then
+                perform 1
+                   from pgq.queue q
+                  where q.queue_name = v_name
+                    and not q.queue_external_ticker
+                    and not q.queue_ticker_paused;
+                if found then
+                    v_state := sqlstate;
+                    v_error := sqlerrm;
+                    raise warning 'queue % got no tick: %', v_name, v_error;
+                end if;
+        end;
     end loop;
+    if v_error is not null and not v_looked then
+        raise exception '%', v_error using errcode = v_state;
+    end if;
     return v_count;
 end;
-$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp set lock_timeout = '200ms';

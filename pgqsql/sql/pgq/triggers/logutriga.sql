@@ -11,6 +11,10 @@ returns trigger as $$
     --     with the rights of the user that changes the table, who needs
     --     pgq_writer.
     --
+    --     The work is done by an encoder, code made for this trigger of this
+    --     table in schema skyd_gen. The first row that finds none has it
+    --     made; an encoder finds out by itself when the table has changed.
+    --
     -- Parameters:
     --     none
     --
@@ -18,11 +22,12 @@ returns trigger as $$
     --     the row; null when SKIP prevents the change
     --
     -- Raises:
-    --     as pgq._trigger_run(7); used for each statement on anything but
-    --     truncate
+    --     as skyd.capture_row(7) and skyd.capture_truncate(4); used for each
+    --     statement on anything but truncate
     --
     -- Calls:
-    --     pgq._trigger_run(7)
+    --     the generated code that leads to the encoder, skyd.capture_miss(9),
+    --     skyd.capture_truncate(4)
     --
     -- Tables:
     --     none
@@ -31,29 +36,43 @@ returns trigger as $$
     --     as pgq.insert_event(7)
     -- ----------------------------------------------------------------
 declare
-    v_do boolean;
+    v_done boolean;
 begin
-    if tg_op = 'TRUNCATE' then
-        perform pgq._trigger_run('logutriga', tg_relid, tg_op, tg_when, tg_argv, null::text, null::text);
-        return null;
-    end if;
-    if tg_level <> 'ROW' and current_setting('session_replication_role') <> 'local' then
-        raise exception 'trigger % on table %: use it for each row', tg_name, tg_relid::regclass
-            using errcode = 'invalid_parameter_value';
-    end if;
-    case
-        when tg_level <> 'ROW' then return null;
-        when tg_op = 'INSERT' then
-            v_do := pgq._trigger_run('logutriga', tg_relid, tg_op, tg_when, tg_argv, new, new);
-        when tg_op = 'UPDATE' then
-            v_do := pgq._trigger_run('logutriga', tg_relid, tg_op, tg_when, tg_argv, new, old);
-        else
-            v_do := pgq._trigger_run('logutriga', tg_relid, tg_op, tg_when, tg_argv, old, old);
-            new := old;
-    end case;
-    if v_do then
+    if tg_level operator(pg_catalog.=) 'ROW' then
+        if pg_catalog.current_setting('session_replication_role') operator(pg_catalog.<>) 'local' then
+            if tg_op operator(pg_catalog.=) 'UPDATE' then
+                v_done := skyd_gen.capture_update(tg_name, new, old);
+                if v_done is not true then
+                    perform skyd.capture_miss('logutriga', v_done, tg_relid, tg_name::pg_catalog.text, tg_op, tg_when, tg_argv, new, old);
+                end if;
+            elsif tg_op operator(pg_catalog.=) 'INSERT' then
+                v_done := skyd_gen.capture_insert(tg_name, new);
+                if v_done is not true then
+                    perform skyd.capture_miss('logutriga', v_done, tg_relid, tg_name::pg_catalog.text, tg_op, tg_when, tg_argv, new, new);
+                end if;
+            else
+                v_done := skyd_gen.capture_delete(tg_name, old);
+                if v_done is not true then
+                    perform skyd.capture_miss('logutriga', v_done, tg_relid, tg_name::pg_catalog.text, tg_op, tg_when, tg_argv, old, old);
+                end if;
+            end if;
+            if tg_when operator(pg_catalog.=) 'AFTER' or pg_catalog.array_position(tg_argv[1:], 'SKIP') is not null then
+                return null;
+            end if;
+        end if;
+        if tg_op operator(pg_catalog.=) 'DELETE' then
+            return old;
+        end if;
         return new;
     end if;
-    return null;
+    if pg_catalog.current_setting('session_replication_role') operator(pg_catalog.=) 'local' then
+        return null;
+    end if;
+    if tg_op operator(pg_catalog.=) 'TRUNCATE' then
+        perform skyd.capture_truncate('logutriga', tg_relid, tg_when, tg_argv);
+        return null;
+    end if;
+    raise exception 'trigger % on table %: use it for each row', tg_name, tg_relid::pg_catalog.regclass
+        using errcode = 'invalid_parameter_value';
 end;
 $$ language plpgsql volatile;

@@ -18,7 +18,7 @@ returns pgq.subscription as $$
     --     none
     --
     -- Calls:
-    --     none
+    --     pgq_coop._lock_row(2)
     --
     -- Tables:
     --     read   - pgq.queue, pgq.consumer, pgq.subscription
@@ -27,15 +27,16 @@ returns pgq.subscription as $$
     --     the main consumer's subscription row, until the transaction ends
     -- ----------------------------------------------------------------
 declare
+    v_row  tid;
     v_main pgq.subscription%rowtype;
 begin
-    select s.* into v_main
-      from pgq.subscription s
-      join pgq.queue q on q.queue_id = s.sub_queue
-      join pgq.consumer c on c.co_id = s.sub_consumer
+    select pgq_coop._lock_row(q.queue_id, c.co_id) into v_row
+      from pgq.queue q
+     cross join pgq.consumer c
      where q.queue_name = i_queue_name
-       and c.co_name = i_consumer_name
-       for no key update of s;
+       and c.co_name = i_consumer_name;
+    -- in a statement of its own, which sees what the lock waited for
+    select s.* into v_main from pgq.subscription s where s.ctid = v_row;
     return v_main;
 end;
 $$ language plpgsql volatile set search_path = pg_catalog, pgq_coop, pg_temp;

@@ -59,4 +59,5 @@ begin
     end if;
     return v_next.next_tick_id;
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq_coop, pg_temp;
+$$ language plpgsql volatile
+set search_path = pg_catalog, pgq_coop, pg_temp set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off;

@@ -1,7 +1,7 @@
-create or replace function pgq_coop._take_over(i_main pgq.subscription, i_member pgq.subscription, i_dead_interval interval)
+create or replace function pgq_coop._take_over(i_main pgq.subscription, i_member pgq.subscription, i_member_row tid, i_dead_interval interval)
 returns boolean as $$
     -- ----------------------------------------------------------------
-    -- Function: pgq_coop._take_over(3)
+    -- Function: pgq_coop._take_over(4)
     --
     --     Unregisters one dead member of a group and gives its open batch, if
     --     it has one, to another member under a new id. Members with a batch
@@ -10,7 +10,8 @@ returns boolean as $$
     -- Parameters:
     --     i_main          - subscription of the main consumer, locked by the
     --                       caller
-    --     i_member        - subscription of the member that asks
+    --     i_member        - subscription of the member that asks, locked
+    --     i_member_row    - its place
     --     i_dead_interval - silence that counts as death
     --
     -- Returns:
@@ -20,28 +21,50 @@ returns boolean as $$
     --     none
     --
     -- Calls:
-    --     pgq.unregister_consumer(2)
+    --     pgq.unregister_consumer(2), pgq_coop._try_lock_row(2)
     --
     -- Tables:
     --     read   - pgq.queue, pgq.consumer
     --     update - pgq.subscription
     --
     -- Locks:
-    --     the dead member's subscription row; waits for its finish_batch
+    --     the dead member's name and subscription row; members whose rows are
+    --     locked are passed over
     -- ----------------------------------------------------------------
 declare
-    v_dead pgq.subscription%rowtype;
+    v_other record;
+    v_row   tid;
+    v_dead  pgq.subscription%rowtype;
 begin
-    select s.* into v_dead
-      from pgq.subscription s
-     where s.sub_queue = i_main.sub_queue
-       and s.sub_id = i_main.sub_id
-       and s.sub_consumer not in (i_main.sub_consumer, i_member.sub_consumer)
-       and s.sub_active < now() - i_dead_interval
-     order by s.sub_batch is null, s.sub_active
-     limit 1
-       for update;
-    if not found then
+    for v_other in
+        select m.sub_consumer
+          from pgq.consumer g
+          join pgq.consumer c on starts_with(c.co_name, g.co_name || '.')
+         cross join lateral (
+                select s.*
+                  from pgq.subscription s
+                 where (s.sub_queue, s.sub_consumer) >= (i_main.sub_queue, c.co_id)
+                   and (s.sub_queue, s.sub_consumer) <= (i_main.sub_queue, c.co_id)
+                 order by s.sub_queue desc, s.sub_consumer desc
+                 limit 1) m
+         where g.co_id = i_main.sub_consumer
+           and m.sub_id = i_main.sub_id
+           and m.sub_consumer not in (i_main.sub_consumer, i_member.sub_consumer)
+           and m.sub_active < now() - i_dead_interval
+         order by m.sub_batch is null, m.sub_active
+    loop
+        -- Who is locked is finishing, touching or leaving just now, and not
+        -- dead; to wait for it could end in a circle.
+        perform 1 from pgq.consumer c where c.co_id = v_other.sub_consumer for update skip locked;
+        continue when not found;
+        v_row := pgq_coop._try_lock_row(i_main.sub_queue, v_other.sub_consumer);
+        select s.* into v_dead
+          from pgq.subscription s
+         where s.ctid = v_row
+           and s.sub_active < now() - i_dead_interval;
+        exit when found;
+    end loop;
+    if v_dead.sub_consumer is null then
         return false;
     end if;
     perform pgq.unregister_consumer(
@@ -55,7 +78,8 @@ begin
            sub_last_tick = v_dead.sub_last_tick,
            sub_next_tick = v_dead.sub_next_tick,
            sub_active = now()
-     where s.sub_queue = i_member.sub_queue and s.sub_consumer = i_member.sub_consumer;
+     where s.ctid = i_member_row;
     return true;
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq_coop, pg_temp;
+$$ language plpgsql volatile
+set search_path = pg_catalog, pgq_coop, pg_temp set enable_seqscan = off set enable_bitmapscan = off;

@@ -21,7 +21,7 @@ returns integer as $$
     --     none
     --
     -- Calls:
-    --     pgq.finish_batch(1)
+    --     pgq.finish_batch(1), pgq_coop._find_batch(1), pgq_coop._is_member(3)
     --
     -- Tables:
     --     update - pgq.subscription
@@ -29,21 +29,28 @@ returns integer as $$
     -- Locks:
     --     the member's subscription row
     -- ----------------------------------------------------------------
+declare
+    v_row tid;
 begin
-    update pgq.subscription s
-       set sub_active = now(),
-           sub_last_tick = null,
-           sub_next_tick = null,
-           sub_batch = null
-     where s.sub_batch = i_batch_id
-       and exists (select 1
-                     from pgq.subscription o
-                    where o.sub_queue = s.sub_queue
-                      and o.sub_id = s.sub_id
-                      and o.sub_consumer <> s.sub_consumer);
-    if found then
-        return 1;
-    end if;
-    return pgq.finish_batch(i_batch_id);
+    loop
+        v_row := pgq_coop._find_batch(i_batch_id);
+        if v_row is null or not coalesce((
+                select pgq_coop._is_member(s.sub_queue, s.sub_consumer, s.sub_id)
+                  from pgq.subscription s
+                 where s.ctid = v_row and s.sub_batch = i_batch_id), true) then
+            return pgq.finish_batch(i_batch_id);
+        end if;
+        update pgq.subscription s
+           set sub_active = now(),
+               sub_last_tick = null,
+               sub_next_tick = null,
+               sub_batch = null
+         where s.ctid = v_row
+           and s.sub_batch = i_batch_id;
+        if found then
+            return 1;
+        end if;
+        -- another session changed the row: look where it is now, and whether the batch is still open
+    end loop;
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_coop, pg_temp;

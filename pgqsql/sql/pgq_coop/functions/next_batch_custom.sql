@@ -71,8 +71,9 @@ returns bigint as $$
     --     position tick is gone
     --
     -- Calls:
-    --     pgq_coop._lock_main(2), pgq_coop.register_subconsumer(3),
-    --     pgq_coop._take_over(3), pgq_coop._next_tick(5)
+    --     pgq_coop._lock_main(2), pgq_coop._lock_row(2),
+    --     pgq_coop.register_subconsumer(3), pgq_coop._take_over(4),
+    --     pgq_coop._next_tick(5)
     --
     -- Tables:
     --     read   - pgq.consumer, pgq.tick
@@ -84,25 +85,20 @@ returns bigint as $$
 declare
     v_main   pgq.subscription%rowtype := pgq_coop._lock_main(i_queue_name, i_consumer_name);
     v_member pgq.subscription%rowtype;
+    v_row    tid;   -- of the member
+    v_place  tid;   -- of the main consumer
     v_tick   bigint;
 begin
-    select s.* into v_member
-      from pgq.subscription s
-      join pgq.consumer c on c.co_id = s.sub_consumer
-     where s.sub_queue = v_main.sub_queue
-       and s.sub_id = v_main.sub_id
-       and c.co_name = i_consumer_name || '.' || i_subconsumer_name
-       for no key update of s;
-    if not found then
+    loop
+        select pgq_coop._lock_row(v_main.sub_queue, c.co_id) into v_row
+          from pgq.consumer c
+         where c.co_name = i_consumer_name || '.' || i_subconsumer_name;
+        -- in a statement of its own, which sees what the lock waited for
+        select s.* into v_member from pgq.subscription s where s.ctid = v_row and s.sub_id = v_main.sub_id;
+        exit when found;
         perform pgq_coop.register_subconsumer(i_queue_name, i_consumer_name, i_subconsumer_name);
         v_main := pgq_coop._lock_main(i_queue_name, i_consumer_name);
-        select s.* into v_member
-          from pgq.subscription s
-          join pgq.consumer c on c.co_id = s.sub_consumer
-         where s.sub_queue = v_main.sub_queue
-           and s.sub_id = v_main.sub_id
-           and c.co_name = i_consumer_name || '.' || i_subconsumer_name;
-    end if;
+    end loop;
     if v_main.sub_batch is not null then
         raise exception 'main consumer % on queue % has an open batch of its own: %',
                 i_consumer_name, i_queue_name, v_main.sub_batch
@@ -111,30 +107,30 @@ begin
     if v_member.sub_batch is not null then
         update pgq.subscription s
            set sub_active = now()
-         where s.sub_queue = v_member.sub_queue and s.sub_consumer = v_member.sub_consumer;
+         where s.ctid = v_row;
         return v_member.sub_batch;
     end if;
 
-    if i_dead_interval is not null and pgq_coop._take_over(v_main, v_member, i_dead_interval) then
-        return (select s.sub_batch
-                  from pgq.subscription s
-                 where s.sub_queue = v_member.sub_queue and s.sub_consumer = v_member.sub_consumer);
+    if i_dead_interval is not null and pgq_coop._take_over(v_main, v_member, v_row, i_dead_interval) then
+        v_row := pgq_coop._lock_row(v_member.sub_queue, v_member.sub_consumer);
+        return (select s.sub_batch from pgq.subscription s where s.ctid = v_row);
     end if;
 
     v_tick := pgq_coop._next_tick(v_main, i_consumer_name, i_min_lag, i_min_count, i_min_interval);
     if v_tick is null then
         return null;
     end if;
+    v_place := pgq_coop._lock_row(v_main.sub_queue, v_main.sub_consumer);
     update pgq.subscription s
        set sub_last_tick = v_tick,
            sub_active = now()
-     where s.sub_queue = v_main.sub_queue and s.sub_consumer = v_main.sub_consumer;
+     where s.ctid = v_place;
     update pgq.subscription s
        set sub_batch = nextval('pgq.batch_id_seq'),
            sub_last_tick = v_main.sub_last_tick,
            sub_next_tick = v_tick,
            sub_active = now()
-     where s.sub_queue = v_member.sub_queue and s.sub_consumer = v_member.sub_consumer
+     where s.ctid = v_row
     returning s.sub_batch into v_member.sub_batch;
     return v_member.sub_batch;
 end;

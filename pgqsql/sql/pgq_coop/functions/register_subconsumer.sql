@@ -33,8 +33,8 @@ returns integer as $$
     --     insert - pgq.subscription
     --
     -- Locks:
-    --     the rows of both names, the main consumer's subscription row; waits
-    --     for other members
+    --     the main consumer's subscription row, the row of the member's name;
+    --     waits for other members
     -- ----------------------------------------------------------------
 declare
     v_main     pgq.subscription%rowtype;
@@ -45,10 +45,15 @@ begin
     if v_name is null then
         raise exception 'consumer or subconsumer name is null' using errcode = 'null_value_not_allowed';
     end if;
-    -- the C extension cannot register one name twice at once
-    perform pgq_coop._lock_name(i_consumer_name);
-    perform pgq.register_consumer(i_queue_name, i_consumer_name);
+    -- Whoever changes a group locks the subscription of its main consumer
+    -- first, and names after that: so nobody waits in a circle.
     v_main := pgq_coop._lock_main(i_queue_name, i_consumer_name);
+    if v_main.sub_id is null then
+        -- the C extension cannot register one name twice at once
+        perform pgq_coop._lock_name(i_consumer_name);
+        perform pgq.register_consumer(i_queue_name, i_consumer_name);
+        v_main := pgq_coop._lock_main(i_queue_name, i_consumer_name);
+    end if;
 
     v_consumer := pgq_coop._lock_name(v_name);
     select s.sub_id into v_owner

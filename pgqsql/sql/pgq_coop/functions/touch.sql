@@ -20,7 +20,7 @@ returns integer as $$
     --     none
     --
     -- Calls:
-    --     none
+    --     pgq_coop._find_batch(1)
     --
     -- Tables:
     --     update - pgq.subscription
@@ -28,8 +28,19 @@ returns integer as $$
     -- Locks:
     --     the member's subscription row
     -- ----------------------------------------------------------------
+declare
+    v_row tid;
 begin
-    update pgq.subscription s set sub_active = now() where s.sub_batch = i_batch_id;
-    return case when found then 1 else 0 end;
+    loop
+        v_row := pgq_coop._find_batch(i_batch_id);
+        if v_row is null then
+            return 0;
+        end if;
+        update pgq.subscription s set sub_active = now() where s.ctid = v_row and s.sub_batch = i_batch_id;
+        if found then
+            return 1;
+        end if;
+        -- another session changed the row: look where it is now, and whether the batch is still open
+    end loop;
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_coop, pg_temp;
