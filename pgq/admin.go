@@ -65,6 +65,29 @@ func RegisterConsumerAt(ctx context.Context, q Querier, queue, consumer string, 
 	return n == 1, nil
 }
 
+// Seek moves a registered consumer to the last tick that was made by the given
+// time, and returns that tick: what was committed after it comes again, or is
+// skipped if the time lies ahead. The open batch is dropped, retry events stay.
+// A running Consumer notices and goes on from there. Errors: ErrNotSubscribed,
+// ErrNotKept, whose text says from when on there are events; ErrNotInstalled
+// without pgq.rewind.
+func Seek(ctx context.Context, q Querier, queue, consumer string, to time.Time) (tick int64, err error) {
+	tick, err = callInt(ctx, q, `select pgq.rewind($1, $2, $3)`, queue, consumer, to)
+	if err != nil {
+		return 0, fmt.Errorf("seek consumer %s on queue %s to %s: %w", consumer, queue, to.Format(time.RFC3339), err)
+	}
+	return tick, nil
+}
+
+// SeekTick is Seek to a tick. Errors: ErrNotSubscribed, ErrTickNotFound, whose
+// text says which ticks there are; ErrNotInstalled.
+func SeekTick(ctx context.Context, q Querier, queue, consumer string, tick int64) error {
+	if _, err := callInt(ctx, q, `select pgq.rewind_to_tick($1, $2, $3)`, queue, consumer, tick); err != nil {
+		return fmt.Errorf("seek consumer %s on queue %s to tick %d: %w", consumer, queue, tick, err)
+	}
+	return nil
+}
+
 // UnregisterConsumer removes a consumer from a queue, with its retry events,
 // and returns how many subscriptions went: 0 when it was not registered, more
 // than 1 for a cooperative group.
@@ -228,11 +251,33 @@ func (op MaintOp) String() string {
 }
 
 // MaintOperations returns the maintenance work that is due, in the order in
-// which it is to be run.
+// which it is to be run. Beside the C extension it adds that of skyd's
+// additions, which skyd's own list holds already.
 func MaintOperations(ctx context.Context, q Querier) ([]MaintOp, error) {
-	rows, err := q.Query(ctx, `select func_name, func_arg from pgq.maint_operations()`)
+	ops, err := maintOperations(ctx, q, `select func_name, func_arg from pgq.maint_operations()`)
 	if err != nil {
+		return nil, fmt.Errorf("list maintenance operations: %w", err)
+	}
+	const beside = `select pg_catalog.to_regprocedure('pgq.plus_maint_operations()') is not null
+   and exists (select from pg_catalog.pg_extension e where e.extname = 'pgq')`
+	var more bool
+	if err := q.QueryRow(ctx, beside).Scan(&more); err != nil {
 		return nil, fmt.Errorf("list maintenance operations: %w", classify(err))
+	}
+	if !more {
+		return ops, nil
+	}
+	added, err := maintOperations(ctx, q, `select func_name, func_arg from pgq.plus_maint_operations()`)
+	if err != nil {
+		return nil, fmt.Errorf("list maintenance operations: %w", err)
+	}
+	return append(ops, added...), nil
+}
+
+func maintOperations(ctx context.Context, q Querier, sql string) ([]MaintOp, error) {
+	rows, err := q.Query(ctx, sql)
+	if err != nil {
+		return nil, classify(err)
 	}
 	ops, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (MaintOp, error) {
 		var (
@@ -245,10 +290,7 @@ func MaintOperations(ctx context.Context, q Querier) ([]MaintOp, error) {
 		}
 		return op, err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("list maintenance operations: %w", classify(err))
-	}
-	return ops, nil
+	return ops, classify(err)
 }
 
 // RunMaintOp runs one maintenance operation. again asks for another call at
@@ -307,19 +349,36 @@ func runMaintOp(ctx context.Context, q Querier, op MaintOp) (again bool, err err
 	return again, rows.Err()
 }
 
-// RetryEvents moves the events whose time of retry has come back into their
-// queues, step by step until none is left, and returns how many it moved. Given
-// a pool or a connection each step is its own transaction; when one fails, the
-// count of those before it comes with the error.
+// RetryEvents moves the events whose time of retry has come, and delayed events
+// that are due, into their queues, step by step until none is left, and returns
+// how many it moved. Given a pool or a connection each step is its own
+// transaction; when one fails, the count of those before it comes with the
+// error.
 func RetryEvents(ctx context.Context, q Querier) (int, error) {
-	total := 0
+	total, err := moveEvents(ctx, q, `select pgq.maint_retry_events()`)
+	if err != nil {
+		return total, fmt.Errorf("move retry events: %w", err)
+	}
+	has, err := hasAdditions(ctx, q)
+	if err != nil {
+		return total, fmt.Errorf("look for delayed events: %w", classify(err))
+	}
+	if !has {
+		return total, nil
+	}
+	n, err := moveEvents(ctx, q, `select pgq.maint_delayed_events()`)
+	if err != nil {
+		err = fmt.Errorf("move delayed events: %w", err)
+	}
+	return total + n, err
+}
+
+// moveEvents repeats a call until it moves nothing.
+func moveEvents(ctx context.Context, q Querier, call string) (total int, err error) {
 	for {
-		n, err := callInt(ctx, q, `select pgq.maint_retry_events()`)
-		if err != nil {
-			return total, fmt.Errorf("move retry events: %w", err)
-		}
-		if n == 0 {
-			return total, nil
+		n, err := callInt(ctx, q, call)
+		if err != nil || n == 0 {
+			return total, err
 		}
 		total += int(n)
 	}

@@ -45,11 +45,49 @@ type Batch struct {
 // batchState is what the copies of a Batch made by With have in common.
 type batchState struct {
 	fetchSize int
-	ahead     *eventReader                             // opened by Run before the handler asks
-	finished  bool                                     // Finish answered 1
+	ahead     *eventReader // opened by Run before the handler asks
+	finished  bool         // Finish answered 1
+	events    int          // read so far
+	tally     tally
 	tel       *telemetry                               // nil: whatever ctx brings
 	received  operation                                // the call that opened it, when Run did
+	calls     batchCalls                               // how it is read and closed
+	slots     []Slot                                   // of an ordered group
 	onRead    func(ctx context.Context, chunk []Event) // sees every chunk that is read; may be nil
+}
+
+// batchCalls are the statements of batches that are no plain consumer's. Nil
+// fields: as a plain consumer does.
+type batchCalls struct {
+	// finish answers 1, or 0 when the batch is not ours any more.
+	finish func(b *Batch) nextCall
+	// cursor declares a cursor of that name over the events and reads the
+	// first ones.
+	cursor func(b *Batch, name string, size int) nextCall
+	// retry is the error of all attempts to send events to the retry queue.
+	retry error
+	// gone is what the loss of the batch means, beside ErrBatchGone.
+	gone error
+	// finished hears of the finish, before any commit.
+	finished func()
+}
+
+// finishCall is the statement that closes the batch.
+func (b *Batch) finishCall() nextCall {
+	if b.s.calls.finish != nil {
+		return b.s.calls.finish(b)
+	}
+	const finishBatch = `select pgq.finish_batch($1)`
+	return nextCall{sql: finishBatch, args: []any{b.ID}}
+}
+
+// cursorCall is the statement that begins to read the batch.
+func (b *Batch) cursorCall(name string, size int) nextCall {
+	if b.s.calls.cursor != nil {
+		return b.s.calls.cursor(b, name, size)
+	}
+	const getBatchCursor = `select ` + eventColumns + ` from pgq.get_batch_cursor($1, $2, $3::int)`
+	return nextCall{sql: getBatchCursor, args: []any{b.ID, name, size}}
 }
 
 // BatchLimits asks for batches of several ticks, or for old ones only. Zero
@@ -82,6 +120,15 @@ func NextBatchCustom(ctx context.Context, q Querier, queue, consumer string, l B
 type nextCall struct {
 	sql  string
 	args []any
+	scan func(row pgx.Row, q Querier) (*Batch, error) // nil: the row is nextColumns
+}
+
+// read reads the row of the call; nil when there is no batch.
+func (n nextCall) read(row pgx.Row, q Querier, queue, consumer string) (*Batch, error) {
+	if n.scan != nil {
+		return n.scan(row, q)
+	}
+	return scanNext(row, q, queue, consumer)
 }
 
 const nextColumns = `batch_id, cur_tick_id, prev_tick_id, cur_tick_time, prev_tick_time, cur_tick_event_seq, prev_tick_event_seq`
@@ -120,14 +167,14 @@ func nextMerged(queue, consumer string, count int) nextCall {
 }
 
 func nextBatch(ctx context.Context, q Querier, queue, consumer string, call nextCall) (*Batch, error) {
-	b, err := scanNext(q.QueryRow(ctx, call.sql, call.args...), q, queue, consumer)
+	b, err := call.read(q.QueryRow(ctx, call.sql, call.args...), q, queue, consumer)
 	if err != nil {
 		return nil, fmt.Errorf("next batch of consumer %s on queue %s: %w", consumer, queue, err)
 	}
 	return b, nil
 }
 
-// scanNext reads the row of a nextCall; nil when there is no batch.
+// scanNext reads a row of nextColumns; nil when there is no batch.
 func scanNext(row pgx.Row, q Querier, queue, consumer string) (*Batch, error) {
 	var (
 		id, tick, prev, seqEnd, seqStart *int64
@@ -224,6 +271,11 @@ type beginner interface {
 
 // open reads the first chunk.
 func (b *Batch) open(ctx context.Context) (*eventReader, error) {
+	if r := b.s.ahead; r != nil { // came with the batch
+		b.s.ahead = nil
+		r.seen(ctx)
+		return r, nil
+	}
 	r := &eventReader{b: b, q: b.q}
 	err := r.open(ctx)
 	if err != nil {
@@ -276,8 +328,8 @@ func inTransaction(q Querier) bool {
 func (r *eventReader) declare(ctx context.Context, size int) error {
 	// One transaction may read several batches, and one batch several times.
 	name := fmt.Sprintf("skyd_%d_%x", r.b.ID, rand.Uint64())
-	const getBatchCursor = `select ` + eventColumns + ` from pgq.get_batch_cursor($1, $2, $3)`
-	rows, err := r.q.Query(ctx, getBatchCursor, r.b.ID, name, size)
+	call := r.b.cursorCall(name, size)
+	rows, err := r.q.Query(ctx, call.sql, call.args...)
 	if err != nil {
 		return err
 	}
@@ -347,6 +399,9 @@ func (b *Batch) RetryEvent(ctx context.Context, id int64, after time.Duration) e
 
 // retry puts events into the retry queue, all or none.
 func (b *Batch) retry(ctx context.Context, ids []int64, after []time.Duration) (err error) {
+	if b.s.calls.retry != nil {
+		return fmt.Errorf("retry %d events of batch %d of queue %s: %w", len(ids), b.ID, b.Queue, b.s.calls.retry)
+	}
 	ctx, op := b.settle(ctx, OpRetry)
 	if op.recording() {
 		if len(ids) == 1 {
@@ -366,6 +421,7 @@ select count(pgq.event_retry($1, e.id, now() + e.after * interval '1 microsecond
 	if _, err := b.q.Exec(ctx, eventRetry, b.ID, ids, micros); err != nil {
 		return fmt.Errorf("retry %d events of batch %d of queue %s: %w", len(ids), b.ID, b.Queue, classify(err))
 	}
+	b.s.tally.retried += len(ids)
 	return nil
 }
 
@@ -373,6 +429,9 @@ select count(pgq.event_retry($1, e.id, now() + e.after * interval '1 microsecond
 // rounded up to seconds, and returns how many were not waiting there already.
 // It does not finish the batch. Errors: ErrBatchGone.
 func (b *Batch) RetryAll(ctx context.Context, after time.Duration) (n int, err error) {
+	if b.s.calls.retry != nil {
+		return 0, fmt.Errorf("retry batch %d of queue %s: %w", b.ID, b.Queue, b.s.calls.retry)
+	}
 	ctx, op := b.settle(ctx, OpRetry)
 	defer func() { b.telemetry(ctx).end(ctx, op, err) }()
 	secs := int64(math.Ceil(after.Seconds()))
@@ -380,6 +439,7 @@ func (b *Batch) RetryAll(ctx context.Context, after time.Duration) (n int, err e
 	if err != nil {
 		return 0, fmt.Errorf("retry batch %d of queue %s: %w", b.ID, b.Queue, err)
 	}
+	b.s.tally.retried += int(count)
 	return int(count), nil
 }
 
@@ -390,21 +450,25 @@ func (b *Batch) RetryAll(ctx context.Context, after time.Duration) (n int, err e
 func (b *Batch) Finish(ctx context.Context) (err error) {
 	ctx, op := b.settle(ctx, OpFinish)
 	defer func() { b.telemetry(ctx).end(ctx, op, err) }()
-	n, err := callInt(ctx, b.q, finishSQL, b.ID)
+	call := b.finishCall()
+	n, err := callInt(ctx, b.q, call.sql, call.args...)
 	return b.finished(n, err)
 }
-
-const finishSQL = `select pgq.finish_batch($1)`
 
 // finished turns the answer of finish_batch into an error.
 func (b *Batch) finished(n int64, err error) error {
 	if err == nil && n == 0 {
-		err = ErrBatchGone
+		if err = ErrBatchGone; b.s.calls.gone != nil {
+			err = fmt.Errorf("%w: %w", b.s.calls.gone, ErrBatchGone)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("finish batch %d of queue %s: %w", b.ID, b.Queue, err)
 	}
 	b.s.finished = true
+	if b.s.calls.finished != nil {
+		b.s.calls.finished()
+	}
 	return nil
 }
 

@@ -39,6 +39,8 @@ func (c *Consumer) newBatchTrace(b *Batch) *batchTrace {
 // read sees every chunk as it comes from the database.
 func (t *batchTrace) read(ctx context.Context, chunk []Event) {
 	t.events += len(chunk)
+	t.b.s.events += len(chunk)
+	t.b.s.tally.read(chunk)
 	t.c.tel.count(ctx, t.c.tel.consumedMessages, t.b.s.received, len(chunk))
 	if t.op.span == nil {
 		t.first = chunk

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,8 +24,10 @@ type Handler interface {
 }
 
 // EventHandler is called for each event, in order. When it returns an error the
-// whole batch fails and is delivered again, with the events before it; see
-// RetryAfter and ConsumerOptions.EventRetry for other ways.
+// whole batch fails and is delivered again, with the events before it: one
+// poisoned event holds up the queue for ever, and loses nothing. Other ways are
+// for the handler to say, by RetryAfter, RetryByPolicy or GiveUp, or for all
+// errors ConsumerOptions.EventRetry or ConsumerOptions.NackEvents.
 type EventHandler func(ctx context.Context, ev *Event) error
 
 // BatchHandler is called with each batch. An error delivers the whole batch
@@ -41,24 +44,6 @@ type BatchTxHandler func(ctx context.Context, tx pgx.Tx, b *Batch) error
 func (EventHandler) isHandler()   {}
 func (BatchHandler) isHandler()   {}
 func (BatchTxHandler) isHandler() {}
-
-// retryError is what RetryAfter returns.
-type retryError struct {
-	after time.Duration
-	err   error
-}
-
-func (e *retryError) Error() string {
-	return fmt.Sprintf("retry event after %v: %v", e.after, e.err)
-}
-func (e *retryError) Unwrap() error { return e.err }
-
-// RetryAfter is returned by an EventHandler to have this one event delivered
-// again after about the given time, in a later batch of this consumer, while
-// the rest of the batch goes on. err says why, for the log.
-func RetryAfter(after time.Duration, err error) error {
-	return &retryError{after: after, err: err}
-}
 
 // ConsumerOptions change how a Consumer runs. The zero value is usable.
 type ConsumerOptions struct {
@@ -81,10 +66,25 @@ type ConsumerOptions struct {
 	MaxMerge int
 	// Limits ask for bigger or older batches; see BatchLimits. Defaults to none.
 	Limits BatchLimits
+	// TickWait lets the consumer ask for the tick itself: committed events wait
+	// for it about so long, whatever the settings of the queue's ticker. 2 ms
+	// is a useful minimum. One snapshot check per period serves all consumers
+	// of the DB; while nothing is committed it is all that happens. Beside the
+	// C extension the ticker settings of the queue still decide. Needs
+	// pgq.receive_batch and no Limits. Defaults to 0: ticks come from outside.
+	TickWait time.Duration
+	// CallTimeout limits each call that opens or finishes a batch, so that a
+	// server that does not answer is noticed. Defaults to 1 min.
+	CallTimeout time.Duration
 	// EventRetry is for an EventHandler: an event whose handling failed goes to
 	// the retry queue for so long instead of failing its batch. Defaults to 0:
 	// the batch fails.
 	EventRetry time.Duration
+	// NackEvents is for an EventHandler and comes before EventRetry: an event
+	// whose handling failed is sent round again by the backoff policy of the
+	// queue and becomes a dead letter when max_retries is reached, as with
+	// RetryByPolicy. Defaults to false.
+	NackEvents bool
 	// EmptyBatches calls batch handlers for batches without events, too.
 	// Defaults to false: they are finished without a call.
 	EmptyBatches bool
@@ -93,6 +93,10 @@ type ConsumerOptions struct {
 	// 10 s.
 	BackoffMin time.Duration
 	BackoffMax time.Duration
+	// Fence is called first in the transaction of a BatchTxHandler; its error
+	// rolls the transaction back. It is for workers under a lease: see Fence.
+	// Defaults to none.
+	Fence func(ctx context.Context, tx Querier) error
 	// Logger gets failures and recoveries. Defaults to none.
 	Logger *slog.Logger
 	// TracerProvider and MeterProvider get spans and metrics. They default to
@@ -111,6 +115,7 @@ func (o ConsumerOptions) withDefaults() ConsumerOptions {
 		}
 	}
 	set(&o.PollInterval, time.Second)
+	set(&o.CallTimeout, time.Minute)
 	set(&o.BackoffMin, 100*time.Millisecond)
 	set(&o.BackoffMax, 10*time.Second)
 	if o.FetchSize <= 0 {
@@ -132,6 +137,30 @@ type Consumer struct {
 	log     *slog.Logger
 	tel     *telemetry
 	server  []attribute.KeyValue
+	kind    kind
+
+	noReceive atomic.Bool // the database has no pgq.receive_batch
+	running   atomic.Bool
+	timed     bool // batches remember the times of their events
+}
+
+// kind is what other consumers do differently from a plain one. Nil fields: as
+// a plain consumer does.
+type kind struct {
+	// register is called until it succeeds, before the first batch.
+	register func(ctx context.Context) error
+	// before is called before every batch; stale says that a batch that was
+	// opened before it is not to be handled.
+	before func(ctx context.Context) (stale bool, err error)
+	// next is the statement that opens the next batch.
+	next func() nextCall
+	// hold keeps a batch ours while its handler works. The handler gets the
+	// context, which ends when the batch is lost; release says whether it was.
+	hold func(ctx context.Context, b *Batch) (held context.Context, release func() error)
+	// process handles and finishes a batch.
+	process func(ctx context.Context, b *Batch) (next *Batch, err error)
+	// failed hears of a batch whose handler failed, in place of a pause.
+	failed func(b *Batch, err error)
 }
 
 // NewConsumer makes a consumer of that name on a queue. It does no I/O; the DB
@@ -152,15 +181,37 @@ func NewConsumer(db *DB, queue, name string, h Handler, o ConsumerOptions) *Cons
 // and panics of the handler are logged and tried again after a pause. What
 // cannot be cured that way (see Permanent) ends Run with the error.
 //
-// Several Run of one consumer name, in one or many processes, get the same
+// Several consumers of one name, in one or many processes, get the same
 // batches: with a BatchTxHandler only one of them takes effect, with the other
-// handlers both do. Use one.
+// handlers both do. Use one. A second Run of the same Consumer while the first
+// one is under way is refused with ErrBadParameter.
 func (c *Consumer) Run(ctx context.Context) error {
-	switch c.handler.(type) {
-	case EventHandler, BatchHandler, BatchTxHandler:
-	default:
-		return fmt.Errorf("consumer %s on queue %s: %w: handler %T", c.name, c.queue, ErrBadParameter, c.handler)
+	fits := false
+	switch h := c.handler.(type) {
+	case EventHandler:
+		fits = h != nil
+	case BatchHandler:
+		fits = h != nil
+	case BatchTxHandler:
+		fits = h != nil
 	}
+	if !fits {
+		return fmt.Errorf("consumer %s on queue %s: %w: handler %T is nil or does not fit", c.name, c.queue, ErrBadParameter, c.handler)
+	}
+	return c.run(ctx)
+}
+
+// underWay refuses a second Run at the same time.
+func (c *Consumer) underWay() error {
+	return fmt.Errorf("consumer %s on queue %s: %w: Run is under way already", c.name, c.queue, ErrBadParameter)
+}
+
+// run is Run with a handler that is known to fit.
+func (c *Consumer) run(ctx context.Context) error {
+	if !c.running.CompareAndSwap(false, true) {
+		return c.underWay()
+	}
+	defer c.running.Store(false)
 	var (
 		wg   sync.WaitGroup
 		wake *listener
@@ -172,7 +223,12 @@ func (c *Consumer) Run(ctx context.Context) error {
 		defer cancel()
 		wg.Go(func() { wake.run(lctx) })
 	}
-	err := c.loop(ctx, wake)
+	var watch *watch
+	if c.o.TickWait > 0 && c.fused() {
+		watch = c.db.watcher.join(ctx, c.db, c.queue, c.o.TickWait)
+		defer watch.leave()
+	}
+	err := c.loop(ctx, wake, watch)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -180,29 +236,39 @@ func (c *Consumer) Run(ctx context.Context) error {
 }
 
 // loop returns when the context ends or with a permanent error.
-func (c *Consumer) loop(ctx context.Context, wake *listener) error {
+func (c *Consumer) loop(ctx context.Context, wake *listener, watch *watch) error {
 	var (
 		next       *Batch
 		failures   int
-		registered = !c.o.Register
+		registered = !c.o.Register && c.kind.register == nil
+		rest       = pauseWatch{c: c}
 	)
 	for ctx.Err() == nil {
 		var err error
+		if registered && c.kind.before != nil {
+			var stale bool
+			if stale, err = c.kind.before(ctx); stale {
+				next = nil
+			}
+		}
 		switch {
+		case err != nil:
 		case !registered:
-			_, err = RegisterConsumer(ctx, c.db, c.queue, c.name)
+			err = c.register(ctx)
 			registered = err == nil
+		case rest.paused(ctx):
+			sleep(ctx, c.o.PollInterval)
 		case next == nil:
 			if next, err = c.next(ctx); err == nil && next == nil {
 				failures = 0
-				c.wait(ctx, wake)
+				c.wait(ctx, wake, watch)
 			}
 		default:
 			b := next
 			next, err = c.process(ctx, b)
 			if errors.Is(err, ErrBatchGone) {
 				// Somebody else closed it. The database knows where we stand.
-				c.log.Warn("batch was closed by somebody else", "batch", b.ID, "err", err)
+				c.log.Warn("batch was closed or taken over by somebody else", "batch", b.ID, "err", err)
 				err = nil
 			}
 			if err == nil && failures > 0 {
@@ -215,15 +281,33 @@ func (c *Consumer) loop(ctx context.Context, wake *listener) error {
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
+		if c.db.closed.Load() {
+			return fmt.Errorf("consumer %s on queue %s: %w", c.name, c.queue, ErrClosed)
+		}
 		var he *handlerError
-		if Permanent(err) && !errors.As(err, &he) {
+		isHandlers := errors.As(err, &he)
+		if Permanent(err) && !isHandlers {
 			return err
 		}
 		failures++
 		c.log.Warn("consumer failed, trying again", "err", err, "failures", failures)
+		if isHandlers && c.kind.failed != nil {
+			c.kind.failed(he.b, he.err)
+			continue
+		}
 		sleep(ctx, c.backoff(failures))
 	}
 	return nil
+}
+
+func (c *Consumer) register(ctx context.Context) error {
+	if c.kind.register != nil {
+		return c.kind.register(ctx)
+	}
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
+	_, err := RegisterConsumer(ctx, c.db, c.queue, c.name)
+	return err
 }
 
 // backoff is the pause after the nth failure in a row: doubling, with jitter
@@ -247,20 +331,27 @@ func sleep(ctx context.Context, d time.Duration) {
 }
 
 // wait returns when it is time to ask for a batch again.
-func (c *Consumer) wait(ctx context.Context, wake *listener) {
+func (c *Consumer) wait(ctx context.Context, wake *listener, watch *watch) {
 	d := c.o.PollInterval
-	var woken <-chan struct{}
+	var woken, watched <-chan struct{}
 	if wake != nil {
 		woken = wake.c
 		if !wake.listening.Load() {
 			d = min(d, fallbackPoll)
 		}
 	}
+	if watch != nil && c.fused() {
+		watched = watch.c
+		d = max(d, watchedPoll)
+		watch.begin()
+		defer watch.end()
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
 	case <-woken:
+	case <-watched:
 	case <-t.C:
 	}
 }
@@ -268,6 +359,8 @@ func (c *Consumer) wait(ctx context.Context, wake *listener) {
 // nextCall is the statement that opens our next batch.
 func (c *Consumer) nextCall() nextCall {
 	switch {
+	case c.kind.next != nil:
+		return c.kind.next()
 	case c.o.Limits != BatchLimits{}:
 		return nextCustom(c.queue, c.name, c.o.Limits)
 	case c.o.MaxMerge > 0:
@@ -279,7 +372,15 @@ func (c *Consumer) nextCall() nextCall {
 
 // next opens the next batch; nil when there is none.
 func (c *Consumer) next(ctx context.Context) (*Batch, error) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
 	op := c.tel.begin(OpNextBatch, OpTypeReceive, c.queue, c.name)
+	if c.fused() {
+		if b, ok, err := c.receiveNext(ctx); ok {
+			c.tel.measure(ctx, c.tel.opDuration, op, err)
+			return c.adopt(b, op), err
+		}
+	}
 	b, err := nextBatch(ctx, c.db, c.queue, c.name, c.nextCall())
 	c.tel.measure(ctx, c.tel.opDuration, op, err)
 	return c.adopt(b, op), err
@@ -290,6 +391,7 @@ func (c *Consumer) adopt(b *Batch, received operation) *Batch {
 	if b != nil {
 		b.s.tel = c.tel
 		b.s.fetchSize = c.o.FetchSize
+		b.s.tally.timed = c.timed
 		b.s.received = received
 	}
 	return b
@@ -318,9 +420,29 @@ func call(f func() error) (err error) {
 	return f()
 }
 
+// errLost marks the loss of a batch that was seen while its handler worked.
+var errLost = fmt.Errorf("lost while it was worked on: %w", ErrBatchGone)
+
+// handle calls a handler and keeps its batch ours meanwhile. When the batch was
+// lost the error is errLost, whatever the handler returned.
+func (c *Consumer) handle(ctx context.Context, b *Batch, f func(ctx context.Context) error) error {
+	if c.kind.hold == nil {
+		return call(func() error { return f(ctx) })
+	}
+	held, release := c.kind.hold(ctx, b)
+	err := call(func() error { return f(held) })
+	if lost := release(); lost != nil && !b.s.finished {
+		return fmt.Errorf("batch %d of queue %s: %w", b.ID, b.Queue, errors.Join(lost, err))
+	}
+	return err
+}
+
 // process handles and finishes one batch, and opens the next one on the way
 // when it can.
 func (c *Consumer) process(ctx context.Context, b *Batch) (next *Batch, err error) {
+	if c.kind.process != nil {
+		return c.kind.process(ctx, b)
+	}
 	if h, ok := c.handler.(BatchTxHandler); ok {
 		return c.processTx(ctx, b, h)
 	}
@@ -342,7 +464,7 @@ func (c *Consumer) processPlain(ctx context.Context, b *Batch) (next *Batch, err
 	ctx = bt.start(ctx)
 	defer func() { bt.end(err) }()
 	var retries retryList
-	err = call(func() error {
+	err = c.handle(ctx, b, func(ctx context.Context) error {
 		switch h := c.handler.(type) {
 		case BatchHandler:
 			return h(ctx, b)
@@ -357,22 +479,17 @@ func (c *Consumer) processPlain(ctx context.Context, b *Batch) (next *Batch, err
 		b.s.ahead.close(ctx) // the handler did not read
 	}
 	switch {
+	case errors.Is(err, errLost):
+		return nil, err
 	case err != nil:
 		return nil, &handlerError{"handle", b, err}
 	case b.s.finished: // by the handler
 		return nil, nil
-	case len(retries.ids) > 0:
+	case retries.any():
 		return nil, c.finishWithRetries(ctx, b, retries)
 	default:
 		return c.finishNext(ctx, c.db, b)
 	}
-}
-
-// retryList collects the events a batch sends to the retry queue, until it is
-// known that the batch will be finished.
-type retryList struct {
-	ids   []int64
-	after []time.Duration
 }
 
 func (c *Consumer) eachEvent(ctx context.Context, b *Batch, h EventHandler, retries *retryList) error {
@@ -387,27 +504,28 @@ func (c *Consumer) eachEvent(ctx context.Context, b *Batch, h EventHandler, retr
 		if ctx.Err() != nil {
 			return err
 		}
-		after := c.o.EventRetry
-		if re := (*retryError)(nil); errors.As(err, &re) {
-			after = re.after
-		} else if after <= 0 {
+		if b.s.calls.retry != nil { // order is promised
 			return fmt.Errorf("event %d: %w", ev.ID, err)
 		}
-		c.log.Warn("event goes to retry", "batch", b.ID, "event", ev.ID, "after", after, "err", err)
-		retries.ids = append(retries.ids, ev.ID)
-		retries.after = append(retries.after, after)
+		re := c.o.verdict(err)
+		if re == nil {
+			return fmt.Errorf("event %d: %w", ev.ID, err)
+		}
+		c.log.Warn("event goes to "+re.where(), "batch", b.ID, "event", ev.ID, "after", re.after, "err", err)
+		retries.add(ev.ID, re)
 	}
 	return nil
 }
 
-// finishWithRetries finishes a batch and sends events to the retry queue in one
-// transaction, so that a failure in between does not deliver them twice.
+// finishWithRetries finishes a batch and sends events to the retry queue or
+// among the dead letters in one transaction, so that a failure in between does
+// not deliver them twice.
 func (c *Consumer) finishWithRetries(ctx context.Context, b *Batch, r retryList) error {
 	ctx, cancel := settleContext(ctx)
 	defer cancel()
 	return pgx.BeginTxFunc(ctx, c.db, readCommitted, func(tx pgx.Tx) error {
 		tb := b.With(tx)
-		if err := tb.retry(ctx, r.ids, r.after); err != nil {
+		if err := r.settle(ctx, tb); err != nil {
 			return err
 		}
 		return tb.Finish(ctx)
@@ -432,6 +550,11 @@ func (c *Consumer) processTx(ctx context.Context, b *Batch, h BatchTxHandler) (n
 		_ = tx.Rollback(ctx) // after a commit, or on a dead connection, there is nothing to do
 	}
 	defer rollback()
+	if c.o.Fence != nil {
+		if err := c.o.Fence(ctx, tx); err != nil {
+			return nil, err
+		}
+	}
 
 	b = b.With(tx)
 	bt := c.newBatchTrace(b)
@@ -446,8 +569,11 @@ func (c *Consumer) processTx(ctx context.Context, b *Batch, h BatchTxHandler) (n
 	b.s.ahead = reader
 	ctx = bt.start(ctx)
 	defer func() { bt.end(err) }()
-	err = call(func() error { return h(ctx, tx, b) })
+	err = c.handle(ctx, b, func(ctx context.Context) error { return h(ctx, tx, b) })
 	bt.handled(ctx, err)
+	if errors.Is(err, errLost) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, &handlerError{"handle", b, err}
 	}
@@ -484,11 +610,18 @@ func (c *Consumer) finishNext(ctx context.Context, q Querier, b *Batch) (*Batch,
 }
 
 func (c *Consumer) sendFinishNext(ctx context.Context, q Querier, b *Batch) (next *Batch, err error) {
+	ctx, cancel := c.limited(ctx)
+	defer cancel()
 	ctx, op := b.settle(ctx, OpFinish)
 	defer func() { c.tel.end(ctx, op, err) }()
 	received := c.tel.begin(OpNextBatch, OpTypeReceive, c.queue, c.name)
+	if c.fused() {
+		next, err = c.receive(ctx, q, b)
+		return c.adopt(next, received), err
+	}
 	var pipeline pgx.Batch
-	pipeline.Queue(finishSQL, b.ID)
+	finish := b.finishCall()
+	pipeline.Queue(finish.sql, finish.args...)
 	call := c.nextCall()
 	pipeline.Queue(call.sql, call.args...)
 	results := q.SendBatch(ctx, &pipeline)
@@ -503,6 +636,6 @@ func (c *Consumer) sendFinishNext(ctx context.Context, q Querier, b *Batch) (nex
 	if err := b.finished(n, err); err != nil {
 		return nil, err
 	}
-	next, err = scanNext(results.QueryRow(), c.db, c.queue, c.name)
+	next, err = call.read(results.QueryRow(), c.db, c.queue, c.name)
 	return c.adopt(next, received), err
 }

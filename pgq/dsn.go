@@ -146,3 +146,37 @@ func maskParseError(dsn string, err error) error {
 	}
 	return &dsnError{reason: reason}
 }
+
+// SettingsOf lists the names of the settings in a DSN of either form, in lower
+// case and in their order; of a URL those of its query. It is for those who
+// must refuse some of them in a DSN that is not their own.
+func SettingsOf(dsn string) []string {
+	var names []string
+	for _, scheme := range []string{"postgres://", "postgresql://"} {
+		rest, ok := strings.CutPrefix(dsn, scheme)
+		if !ok {
+			continue
+		}
+		_, query, _ := strings.Cut(rest, "?")
+		for pair := range strings.SplitSeq(query, "&") {
+			key, _, _ := strings.Cut(pair, "=")
+			if plain, err := url.QueryUnescape(key); err == nil {
+				key = plain
+			}
+			if key != "" {
+				names = append(names, strings.ToLower(key))
+			}
+		}
+		return names
+	}
+	for rest := dsn; ; {
+		before, after, ok := strings.Cut(rest, "=")
+		if fields := strings.Fields(before); ok && len(fields) > 0 {
+			names = append(names, strings.ToLower(fields[len(fields)-1]))
+		}
+		if !ok {
+			return names
+		}
+		_, rest = cutValue(after)
+	}
+}

@@ -107,3 +107,18 @@ func FuzzQuoteQualified(f *testing.F) {
 		}
 	})
 }
+
+func TestSettingsOf(t *testing.T) {
+	t.Parallel()
+	for dsn, want := range map[string]string{
+		"":                                      "",
+		"host=a  Port = 5 options='-c a=b' x":   "host port options",
+		`password='a b=c\' options=x' dbname=d`: "password dbname",
+		"postgres://u:p@h/d":                    "",
+		"postgres://u@h/d?sslmode=x&%6fptions=-c%20a%3Db": "sslmode options",
+	} {
+		if got := strings.Join(SettingsOf(dsn), " "); got != want {
+			t.Errorf("%q: got %q, want %q", dsn, got, want)
+		}
+	}
+}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Spec section 4.1, line by line.
+// The rules of pgq.ticker, line by line.
 func TestTickStateDue_DecisionTable(t *testing.T) {
 	t.Parallel()
 	const (

@@ -15,6 +15,8 @@ import (
 var (
 	// ErrNotInstalled: the database has no schema pgq, or not the function called.
 	ErrNotInstalled = errors.New("pgq is not installed in this database")
+	// ErrClosed: the DB was closed by its owner.
+	ErrClosed = errors.New("database is closed")
 	// ErrQueueNotFound: no queue of this name.
 	ErrQueueNotFound = errors.New("queue not found")
 	// ErrQueueDisabled: the queue is closed for writing (queue_disable_insert).
@@ -32,8 +34,12 @@ var (
 	ErrTickerRefused = errors.New("queue takes no external ticks")
 	// ErrTickNotFound: the tick a consumer was to be moved to does not exist.
 	ErrTickNotFound = errors.New("tick not found")
+	// ErrNotKept: events of that time are not kept any more.
+	ErrNotKept = errors.New("events of that time are not kept any more")
 	// ErrPositionLost: the tick a consumer stands at does not exist any more.
 	ErrPositionLost = errors.New("position of the consumer is lost")
+	// ErrOutOfStep: queue and target database of a RemoteConsumer do not fit.
+	ErrOutOfStep = errors.New("queue and target are out of step")
 	// ErrFutureTick: the newest tick lies in the future of this cluster's
 	// transaction ids, as after a logical restore into a younger cluster.
 	ErrFutureTick = errors.New("ticks are ahead of this server's transaction ids")
@@ -43,9 +49,17 @@ var (
 	// ErrBatchGone: the batch is not open any more: finished by another
 	// session, or its consumer was moved or unregistered.
 	ErrBatchGone = errors.New("batch is not open any more")
+	// ErrOrdered: a call that would break the order of an ordered group.
+	ErrOrdered = errors.New("an ordered group sends no events to the retry queue")
+	// ErrBatchOpen: the call needs a consumer without an open batch.
+	ErrBatchOpen = errors.New("consumer has an open batch")
 	// ErrEventNotFound: the event is not in the batch (the C extension says so
 	// for a batch that is gone, too).
 	ErrEventNotFound = errors.New("event not found in batch")
+	// ErrNotDetached: the consumer was not detached, or has come back since.
+	ErrNotDetached = errors.New("consumer is not detached")
+	// ErrDeadLetterNotFound: the dead letter does not exist (any more).
+	ErrDeadLetterNotFound = errors.New("dead letter not found")
 	// ErrBadParameter: not a parameter of a queue, or a null where a name is needed.
 	ErrBadParameter = errors.New("bad parameter")
 	// ErrHandlerPanic: a handler panicked; the text holds the value and the stack.
@@ -77,11 +91,24 @@ var messages = []struct {
 	{"consumer % was unregistered from queue", ErrNotSubscribed},
 	{"not subscriber to queue", ErrNotSubscribed},
 	{"consumer not registered", ErrNotSubscribed},
+	{"lease lost", ErrLeaseLost},
+	{"consumer % was not detached from queue", ErrNotDetached},
+	{"consumer % is registered on queue % by now", ErrNotDetached},
 	{"batch not found", ErrBatchGone},
+	{"batch of group is gone", ErrBatchGone},
+	{"group % is not registered on queue", ErrNotSubscribed},
+	{"group % on queue % exists with key", ErrBadParameter},
+	{"unknown key field", ErrBadParameter},
+	{"number of slots must be", ErrBadParameter},
 	{"batch_retry: batch % not found", ErrBatchGone},
+	{"subconsumer % has an open batch", ErrBatchOpen},
+	{"main consumer % has an open batch", ErrBatchOpen},
+	{"subconsumer has active batch", ErrBatchOpen}, // original pgq_coop
+	{"main consumer batch not null", ErrBatchOpen}, // original pgq_coop
 	{"event not found", ErrEventNotFound},
 	{"cannot drop queue", ErrQueueInUse},
 	{"tick not found", ErrTickNotFound},
+	{"events of queue % are not kept", ErrNotKept},
 	{"cannot reposition, tick not found", ErrTickNotFound},
 	{"position of % is gone", ErrPositionLost},
 	{"pgq corruption: % does not see tick", ErrPositionLost},
@@ -97,6 +124,8 @@ var messages = []struct {
 	{"invalid pgq state", ErrFutureTick},
 	{"unknown queue parameter", ErrBadParameter},
 	{"cannot change parameter", ErrBadParameter},
+	{"unknown action of a consumer limit", ErrBadParameter},
+	{"limit of consumer % cannot be measured", ErrBadParameter},
 	{"queue name%null", ErrBadParameter},
 	{"invalid null value", ErrBadParameter},
 }
@@ -121,6 +150,11 @@ type kindError struct {
 func (e *kindError) Error() string   { return e.cause.Error() }
 func (e *kindError) Unwrap() []error { return []error{e.kind, e.cause} }
 
+// Classify attaches the sentinel that belongs to a server error, for packages
+// that have SQL calls of their own. Errors it does not know, and nil, come back
+// as they are.
+func Classify(err error) error { return classify(err) }
+
 // classify attaches the sentinel that belongs to a server error. Errors it
 // does not know, and nil, come back as they are.
 func classify(err error) error {
@@ -142,7 +176,7 @@ func kindOf(pe *pgconn.PgError) error {
 	case "3F000": // invalid_schema_name
 		return ErrNotInstalled
 	case "42883", "42P01": // undefined_function, undefined_table
-		if strings.Contains(pe.Message, "pgq.") {
+		if strings.Contains(pe.Message, "pgq.") || strings.Contains(pe.Message, "pgq_coop.") || strings.Contains(pe.Message, "pgq_ext.") || strings.Contains(pe.Message, "pgq_node.") {
 			return ErrNotInstalled
 		}
 		return nil
@@ -214,9 +248,34 @@ func ConnectionLost(err error) bool {
 	return strings.Contains(text, "conn closed") || strings.Contains(text, "closed connection")
 }
 
-// ReadOnly tells whether the server refused a write because it is read-only:
-// a standby, or a primary that was demoted.
-func ReadOnly(err error) bool { return SQLState(err) == "25006" }
+// ReadOnly tells whether the server refused a write because it is read-only: a
+// standby, or a primary that was demoted; also when none of the hosts of a DSN
+// takes writes and it asks for one that does.
+func ReadOnly(err error) bool {
+	if err == nil {
+		return false
+	}
+	// pgx has no sentinel for what target_session_attrs refuses.
+	return SQLState(err) == "25006" || strings.Contains(err.Error(), "ValidateConnect failed: read only connection")
+}
+
+// Outage tells whether the server, or the way to it, is at fault, and not what
+// was asked of it: lost connections, role flips, timeouts, a full disk or too
+// many connections. It ends without anybody changing the question, so it pays to
+// ask again soon.
+func Outage(err error) bool {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return false
+	}
+	if ConnectionLost(err) || pgconn.Timeout(err) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	switch class(SQLState(err)) {
+	case "53", "58": // insufficient resources, system errors
+		return true
+	}
+	return false
+}
 
 // Retryable tells whether the same call may succeed later without anybody
 // changing anything: lost connections, serialization failures, deadlocks, lock
@@ -245,8 +304,8 @@ func Retryable(err error) bool {
 
 // permanent lists the sentinels no retry cures.
 var permanent = []error{
-	ErrNotInstalled, ErrQueueNotFound, ErrNotSubscribed, ErrPositionLost, ErrFutureTick,
-	ErrTickNotFound, ErrBadParameter, ErrNotOwnTransaction, ErrIsolation,
+	ErrNotInstalled, ErrQueueNotFound, ErrNotSubscribed, ErrPositionLost, ErrFutureTick, ErrOutOfStep,
+	ErrTickNotFound, ErrBadParameter, ErrNotOwnTransaction, ErrIsolation, ErrClosed,
 }
 
 // Permanent tells whether somebody has to change something before the call can

@@ -3,6 +3,7 @@ package pgq
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 
@@ -105,3 +106,26 @@ func (l *listener) wake() {
 	default:
 	}
 }
+
+// Wakeups passes on the notifications of one channel, for loops outside of this
+// package. They are hints: some are missed while the connection is away, and
+// polling is to find what they announced.
+type Wakeups struct{ l *listener }
+
+// NewWakeups makes a listener on a channel, such as WakeupChannel(queue). It
+// does no I/O; Run takes a connection of its own, not one of the pool.
+func NewWakeups(db *DB, channel string, log *slog.Logger) *Wakeups {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Wakeups{l: newListener(db, channel, log.With("channel", channel), func(n int) time.Duration {
+		d := min(100*time.Millisecond<<min(max(n-1, 0), 10), 10*time.Second)
+		return d/2 + rand.N(d/2+1)
+	})}
+}
+
+// C holds one token when there may be something new.
+func (w *Wakeups) C() <-chan struct{} { return w.l.c }
+
+// Run listens until the context ends.
+func (w *Wakeups) Run(ctx context.Context) { w.l.run(ctx) }

@@ -88,21 +88,34 @@ func (p *Producer) InsertBatch(ctx context.Context, q Querier, queue string, eve
 		}
 		p.tel.sent(ctx, op, len(events), err)
 	}()
-	// One statement and not a pipeline of calls: it is atomic with any
-	// Querier, and costs the server a fraction.
-	const insertEvents = `
-select pgq.insert_event($1, e.type, e.data, e.extra1, e.extra2, e.extra3, e.extra4)
-  from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
-    as e (type, data, extra1, extra2, extra3, extra4)`
-	cols := eventArrays(events, p.carrier(op))
-	rows, err := q.Query(ctx, insertEvents, queue, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5])
-	if err == nil {
-		ids, err = pgx.AppendRows(make([]int64, 0, len(events)), rows, pgx.RowTo[int64])
-	}
+	ids, err = insertArrays(ctx, q, queue, eventArrays(events, p.carrier(op)))
 	if err != nil {
 		return nil, fmt.Errorf("insert %d events into queue %s: %w", len(events), queue, classify(err))
 	}
 	return ids, nil
+}
+
+// insertArrays inserts events by one statement and not by a pipeline of calls:
+// that is atomic with any Querier, and costs the server a fraction.
+func insertArrays(ctx context.Context, q Querier, queue string, cols [6][]*string) (ids []int64, err error) {
+	whole, err := hasAdditions(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	if whole {
+		const insertEvents = `select pgq.insert_events($1, $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])`
+		err = q.QueryRow(ctx, insertEvents, queue, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5]).Scan(&ids)
+		return ids, err
+	}
+	const insertEventEach = `
+select pgq.insert_event($1, e.type, e.data, e.extra1, e.extra2, e.extra3, e.extra4)
+  from unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
+    as e (type, data, extra1, extra2, extra3, extra4)`
+	rows, err := q.Query(ctx, insertEventEach, queue, cols[0], cols[1], cols[2], cols[3], cols[4], cols[5])
+	if err != nil {
+		return nil, err
+	}
+	return pgx.AppendRows(make([]int64, 0, len(cols[0])), rows, pgx.RowTo[int64])
 }
 
 // carrier is the traceparent to put into events, "" for none.

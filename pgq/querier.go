@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -24,6 +25,11 @@ const (
 	maxNameBytes = 63
 	// connectTimeout bounds one connection attempt when the DSN does not.
 	connectTimeout = 10 * time.Second
+	// unheardLimit is how long the other side may leave what we sent without
+	// the acknowledgement that its kernel gives. TCP by itself tries for a
+	// quarter of an hour, in growing distance: a network that came back would
+	// be noticed long after.
+	unheardLimit = 8 * time.Second
 	// cancelGrace is how long a cancelled statement may take to answer before
 	// its connection is given up.
 	cancelGrace = 3 * time.Second
@@ -43,6 +49,15 @@ type Querier interface {
 // pooler. Safe for concurrent use; Close it when done.
 type DB struct {
 	*pgxpool.Pool
+	watcher watcher
+	closed  atomic.Bool
+}
+
+// Close closes all connections; it waits for those that are at work. A Consumer
+// of the DB that still runs ends with ErrClosed.
+func (db *DB) Close() {
+	db.closed.Store(true)
+	db.Pool.Close()
 }
 
 var _ Querier = (*DB)(nil)
@@ -84,6 +99,19 @@ func WithPreparedStatements() Option {
 	}
 }
 
+// WithTransactionPooler is for connections through PgBouncer or the like in
+// transaction mode: a cancelled call drops its connection instead of sending a
+// cancel request, which may hit the statement of somebody else by then, and
+// which ends PgBouncer 1.18.0. Give consumers NoListen as well, and leave
+// WithPreparedStatements. Defaults to cancel requests.
+func WithTransactionPooler() Option {
+	return func(c *pgxpool.Config) {
+		c.ConnConfig.BuildContextWatcherHandler = func(pc *pgconn.PgConn) ctxwatch.Handler {
+			return &pgconn.DeadlineContextWatcherHandler{Conn: pc.Conn()}
+		}
+	}
+}
+
 // WithConfig gives access to the whole pool configuration, after the other
 // settings of Open and in the order of the options.
 func WithConfig(change func(*pgxpool.Config)) Option {
@@ -114,8 +142,8 @@ func Open(ctx context.Context, dsn string, opts ...Option) (*DB, error) {
 	}
 	if cc.ConnectTimeout == 0 {
 		cc.ConnectTimeout = connectTimeout
-		dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: net.KeepAliveConfig{
-			Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3,
+		dialer := &net.Dialer{Timeout: connectTimeout, Control: giveUpUnheard, KeepAliveConfig: net.KeepAliveConfig{
+			Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3,
 		}}
 		cc.DialFunc = dialer.DialContext
 	}

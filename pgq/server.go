@@ -8,14 +8,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// InRecovery tells whether the server is a standby: nothing can be written
-// there, neither ticks nor events.
-func InRecovery(ctx context.Context, q Querier) (bool, error) {
-	var standby bool
-	if err := q.QueryRow(ctx, `select pg_catalog.pg_is_in_recovery()`).Scan(&standby); err != nil {
-		return false, fmt.Errorf("ask whether the server is a standby: %w", classify(err))
+// WriteState tells whether the server is a standby, and whether a transaction
+// may not write for that or another reason, such as
+// default_transaction_read_only: neither ticks nor events can be made then.
+func WriteState(ctx context.Context, q Querier) (standby, readOnly bool, err error) {
+	const state = `select pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('transaction_read_only')::boolean`
+	if err := q.QueryRow(ctx, state).Scan(&standby, &readOnly); err != nil {
+		return false, false, fmt.Errorf("ask whether the server takes writes: %w", classify(err))
 	}
-	return standby, nil
+	return standby, readOnly, nil
 }
 
 // Databases lists the databases of the server that a session can connect to,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // TickState is what the decision to tick one queue needs, read at one moment.
@@ -99,16 +100,21 @@ select q.queue_name, coalesce(t1.tick_id, 0), coalesce(t1.tick_time, 'epoch'::ti
         select t.tick_id, t.tick_time from pgq.tick t
          where t.tick_queue = q.queue_id and t.tick_id < t1.tick_id
          order by t.tick_queue desc, t.tick_id desc limit 1
-       ) t2 on true
- order by q.queue_name`
+       ) t2 on true`
 
 // LoadTickStates reads the state of all queues in one query. It writes nothing,
-// takes no transaction id, and reads each event counter without touching it.
+// takes no transaction id, and reads each event counter without touching it. A
+// queue that another transaction is just dropping is left out, after a short
+// wait, when q is a pool; in a transaction of yours it is waited for.
 func LoadTickStates(ctx context.Context, q Querier) ([]TickState, error) {
-	states, err := loadTickStates(ctx, q)
-	if err != nil && SQLState(err) == "XX000" {
+	states, err := loadTickStates(ctx, q, "")
+	switch {
+	case err == nil:
+	case SQLState(err) == "XX000":
 		// A queue was dropped between finding its sequence and opening it.
-		states, err = loadTickStates(ctx, q)
+		states, err = loadTickStates(ctx, q, "")
+	case SQLState(err) == lockNotAvailable:
+		states, err = loadTickStates(ctx, q, withoutLocked)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load tick states: %w", classify(err))
@@ -116,8 +122,38 @@ func LoadTickStates(ctx context.Context, q Querier) ([]TickState, error) {
 	return states, nil
 }
 
-func loadTickStates(ctx context.Context, q Querier) ([]TickState, error) {
-	rows, err := q.Query(ctx, tickStatesSQL)
+// withoutLocked leaves out queues that somebody is just dropping, whose sequence cannot be read until that has ended. To
+// know them costs more than all the rest, so it is asked only then.
+const withoutLocked = `
+ where not exists (
+        select from pg_catalog.pg_locks l
+         where l.locktype = 'relation' and l.relation = pg_catalog.to_regclass(q.queue_event_seq)
+           and l.mode = 'AccessExclusiveLock' and l.granted
+           and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()))`
+
+// lockPatience bounds the wait for a sequence.
+const lockPatience = `select pg_catalog.set_config('lock_timeout', '250ms', true)`
+
+func loadTickStates(ctx context.Context, q Querier, where string) ([]TickState, error) {
+	sql := tickStatesSQL + where + " order by q.queue_name"
+	switch q.(type) {
+	case *DB, *pgxpool.Pool: // the setting ends with the transaction that both statements are
+		b := &pgx.Batch{}
+		b.Queue(lockPatience)
+		b.Queue(sql)
+		r := q.SendBatch(ctx, b)
+		defer func() { _ = r.Close() }()
+		if _, err := r.Exec(); err != nil {
+			return nil, err
+		}
+		rows, err := r.Query()
+		return collectTickStates(rows, err)
+	}
+	rows, err := q.Query(ctx, sql)
+	return collectTickStates(rows, err)
+}
+
+func collectTickStates(rows pgx.Rows, err error) ([]TickState, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +170,37 @@ func loadTickStates(ctx context.Context, q Querier) ([]TickState, error) {
 	})
 }
 
+// TickPeriods reads option tick_period of the queues that have it: how long
+// the daemon leaves at least between two ticks of the queue, and at most between
+// two looks for its events. Without skyd's additions there are none.
+func TickPeriods(ctx context.Context, q Querier) (map[string]time.Duration, error) {
+	const tickPeriods = `
+select q.queue_name, (least(extract(epoch from o.option_value::interval), 9e9) * 1000000)::bigint
+  from pgq.queue_option o
+  join pgq.queue q on q.queue_id = o.queue_id
+ where o.option_name = 'tick_period'`
+	periods := map[string]time.Duration{}
+	rows, err := q.Query(ctx, tickPeriods)
+	if err == nil {
+		var (
+			queue  string
+			period int64
+		)
+		_, err = pgx.ForEachRow(rows, []any{&queue, &period}, func() error {
+			periods[queue] = micros(period)
+			return nil
+		})
+	}
+	if err != nil && SQLState(err) != "42P01" {
+		return nil, fmt.Errorf("load tick periods: %w", classify(err))
+	}
+	return periods, nil
+}
+
 func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
+
+// lockNotAvailable is the SQLSTATE of a lock that was not waited for any longer.
+const lockNotAvailable = "55P03"
 
 // tickSQL ticks and wakes in one statement. The steps are chained by their
 // references, so that each runs at most once and in this order:

@@ -1,6 +1,7 @@
 package pgq_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -219,6 +220,57 @@ func TestLoadTickStates_WhileQueuesAreDropped(t *testing.T) {
 			}
 		}
 		wg.Wait()
+	})
+}
+
+// A queue that is just being dropped must not keep the ticker from seeing the others.
+func TestLoadTickStates_WaitsForNobodyWhoDrops(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *pgq.DB) {
+		ctx := t.Context()
+		for _, q := range []string{"a", "b", "c"} {
+			must(t)(pgq.CreateQueue(ctx, db, q))
+		}
+		tx, err := db.Begin(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = tx.Rollback(ctx) }()
+		must(t)(nil, pgq.DropQueue(ctx, tx, "b", false))
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		states, err := pgq.LoadTickStates(ctx, db)
+		if err != nil || len(states) != 2 || states[0].Queue != "a" || states[1].Queue != "c" {
+			t.Errorf("got %v, %v, want the states of a and c", states, err)
+		}
+		must(t)(nil, tx.Rollback(ctx))
+		if states, err := pgq.LoadTickStates(ctx, db); err != nil || len(states) != 3 {
+			t.Errorf("got %v, %v, want three states", states, err)
+		}
+		var timeout string
+		must(t)(nil, db.QueryRow(ctx, "select current_setting('lock_timeout')").Scan(&timeout))
+		if timeout != "0" {
+			t.Errorf("lock_timeout is %s afterwards, want it untouched", timeout)
+		}
+	})
+}
+
+func TestTickPeriods_AreThoseThatWereSet(t *testing.T) {
+	onBoth(t, func(t *testing.T, db *pgq.DB) {
+		ctx := t.Context()
+		must(t)(pgq.CreateQueue(ctx, db, "q"))
+		want := map[string]time.Duration{}
+		if installed, err := pgq.TickPeriods(ctx, db); err != nil || len(installed) != 0 {
+			t.Errorf("got %v, %v, want none", installed, err)
+		}
+		if _, err := db.Exec(ctx, `select pgq.set_queue_options('q', '{"tick_period": "50 ms"}')`); err == nil {
+			want["q"] = 50 * time.Millisecond
+		} else if pgq.SQLState(err) != "42883" {
+			t.Fatal(err)
+		}
+		got, err := pgq.TickPeriods(ctx, db)
+		if err != nil || len(got) != len(want) || got["q"] != want["q"] {
+			t.Errorf("got %v, %v, want %v", got, err, want)
+		}
 	})
 }
 
