@@ -1,0 +1,170 @@
+package cascade_test
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/skytools/skyd/cascade"
+	"github.com/skytools/skyd/internal/pgtest"
+	"github.com/skytools/skyd/pgq"
+)
+
+// mortal makes databases that can be cut off from everybody: the first of them, which is the root of a grove.
+type mortal struct {
+	proxy  *pgtest.Proxy
+	direct string
+}
+
+// die cuts the database off.
+func (m *mortal) die() {
+	m.proxy.Refuse()
+	m.proxy.Reset()
+}
+
+func (m *mortal) host(h host) host {
+	return func(t testing.TB) string {
+		dsn := h(t)
+		if m.proxy == nil {
+			m.direct = dsn
+			m.proxy = pgtest.NewProxy(t, dsn)
+			return m.proxy.DSN(dsn)
+		}
+		return dsn
+	}
+}
+
+// The root dies while the wanted branch is behind its sibling; it goes on taking events that nobody else sees, comes
+// back, is fenced, and returns as a branch without them.
+func TestFailover_BehindSiblingAndReturn(t *testing.T) {
+	t.Parallel()
+	m := &mortal{}
+	g := newGrove(t, m.host(skydHost), "o", "n", "b")
+	w := g.write()
+	w.more(20)
+	g.halts["n"]()
+	at := g.top("n")
+	g.await("b is ahead of n", func() bool { return g.top("b") > at+2 })
+	w.end()
+	m.die()
+	direct := open(t, m.direct)
+	for _, data := range []string{"lost 1", "lost 2"} { // somebody still reaches it
+		ok[int64](t)(pgq.Insert(t.Context(), direct, g.queue, pgq.NewEvent{Type: pgq.Str("data"), Data: pgq.Str(data)}))
+	}
+	g.failover(w)
+	g.returns(w, m, direct)
+}
+
+// failover goes on with n in place of the dead o.
+func (g *grove) failover(w *writers) {
+	t := g.t.(*testing.T)
+	t.Helper()
+	g.startWorker(g.ctx, "n")
+	a := g.admin("n")
+	if advice := g.advice("n"); !strings.Contains(advice, "takeover o --target b --dead-root") {
+		t.Errorf("advice before the failover: %s", advice)
+	}
+	plan := ok[*cascade.Takeover](t)(a.PlanTakeover(t.Context(), "o", "n", cascade.TakeoverOptions{Dead: true}))
+	if err := plan.Refused(); !errors.Is(err, cascade.ErrRefused) || !strings.Contains(err.Error(), "--allow-data-loss") {
+		t.Fatalf("without leave to lose events: %v", err)
+	}
+	if plan.Loss.LastTick > g.top("b") || plan.Loss.LastTick < g.top("n") || plan.Loss.Node != "b" {
+		t.Errorf("loss window %+v, the last tick is %d of b", plan.Loss, g.top("b"))
+	}
+	if _, err := g.takeover("o", "n", cascade.TakeoverOptions{Dead: true, AllowDataLoss: true}); err != nil {
+		t.Fatal(err)
+	}
+	if got := g.texts("b", `select provider_node from pgq_node.local_state`)[0]; got != "n" {
+		t.Errorf("b reads from %s, want n", got)
+	}
+	if got := g.texts("b", `select node_name from pgq_node.node_location where dead`); !slices.Equal(got, []string{"o"}) {
+		t.Errorf("dead on b: %v", got)
+	}
+	for data := range w.acked { // what b had is there; what only o had is lost, and was announced
+		if !slices.Contains(g.texts("n", dataSQL), data) {
+			delete(w.acked, data)
+		}
+	}
+}
+
+// returns brings o back as a branch.
+func (g *grove) returns(w *writers, m *mortal, direct *pgq.DB) {
+	t := g.t.(*testing.T)
+	t.Helper()
+	m.proxy.Heal()
+	a := g.admin("o")
+	f := ok[*cascade.Fenced](t)(a.FenceIfStale(t.Context()))
+	if f == nil || !f.Now || f.NewRoot != "n" {
+		t.Fatalf("returned root: %+v, want it fenced", f)
+	}
+	if _, err := pgq.Insert(t.Context(), direct, g.queue, pgq.NewEvent{Type: pgq.Str("data")}); err == nil {
+		t.Error("a fenced root takes events")
+	}
+	if f, err := g.admin("n").FenceIfStale(t.Context()); f != nil || err != nil {
+		t.Errorf("the new root is fenced: %+v, %v", f, err)
+	}
+	if advice := g.advice("n"); !strings.Contains(advice, "resurrect") {
+		t.Errorf("advice after the return: %s", advice)
+	}
+	r := ok[*cascade.Return](t)(a.PlanResurrect(t.Context()))
+	if r.Root != "n" || r.Lost < 2 {
+		t.Errorf("plan %+v", r)
+	}
+	if err := a.Resurrect(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	again := ok[*cascade.Return](t)(a.PlanResurrect(t.Context()))
+	if err := a.Resurrect(t.Context(), again); err != nil || !again.Paused || again.Lost < 2 {
+		t.Errorf("repeated: %+v, %v", again, err)
+	}
+	var file bytes.Buffer
+	ok[int](t)(a.WriteLostEvents(t.Context(), &file))
+	if !strings.Contains(file.String(), `"ev_data":"lost 2"`) {
+		t.Errorf("dump: %s", file.String())
+	}
+	if n := ok[int64](t)(a.AcceptLoss(t.Context())); n < 2 {
+		t.Errorf("accepted the loss of %d events", n)
+	}
+	g.verify(w)
+	if advice := g.advice("n"); advice != "" {
+		t.Errorf("advice at the end: %s", advice)
+	}
+}
+
+func (g *grove) advice(node string) string {
+	g.t.Helper()
+	a := g.admin(node)
+	top := ok[*cascade.Topology](g.t)(a.Topology(g.t.Context()))
+	text := ""
+	for _, advice := range top.Advise() {
+		text += advice.Why + ": " + strings.Join(advice.Run, " ") + "\n"
+	}
+	return text
+}
+
+// A dead branch is left out, and holds nothing back.
+func TestTakeover_DeadBranch(t *testing.T) {
+	t.Parallel()
+	m := &mortal{}
+	g := newGrove(t, skydHost, "o", "n")
+	g.add(m.host(skydHost), "x", cascade.Branch, "o")
+	g.add(skydHost, "b", cascade.Branch, "x")
+	for _, name := range []string{"x", "b"} {
+		g.startWorker(g.ctx, name)
+	}
+	w := g.write()
+	w.more(20)
+	g.await("x has a batch", func() bool { return len(g.texts("x", dataSQL)) > 0 })
+	g.halts["x"]()
+	m.die()
+	if _, err := g.takeover("x", "n", cascade.TakeoverOptions{Dead: true}); err != nil {
+		t.Fatal(err)
+	}
+	g.order = []string{"o", "n", "b"}
+	g.verify(w)
+	if got := g.texts("o", `select co_name from pgq.consumer join pgq.subscription on sub_consumer = co_id where co_name like '%x%'`); len(got) > 0 {
+		t.Errorf("the dead branch holds %v", got)
+	}
+}

@@ -1,0 +1,68 @@
+package cascade
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/skytools/skyd/pgq"
+)
+
+const (
+	// fencePeriod is the time between two looks of a root at the terms of the other members.
+	fencePeriod = 30 * time.Second
+	// keepLimit bounds one pass of a Keeper.
+	keepLimit = time.Minute
+)
+
+// Keeper looks after the operations of the node of a database: it fences a root that the cascade has gone on without,
+// and ends operations whose driver died. Several keepers, of this node and of others, do no harm to each other: an
+// operation has one driver at a time. Not safe for concurrent use.
+type Keeper struct {
+	db     *pgq.DB
+	a      *Admin
+	driver string
+	looked time.Time
+}
+
+// NewKeeper makes a keeper; driver names it in journals, unique among all. The database stays the caller's.
+func NewKeeper(db *pgq.DB, queue, driver string) *Keeper {
+	return &Keeper{db: db, a: NewAdmin(db, queue, AdminOptions{}), driver: driver}
+}
+
+// Close ends the connections to other nodes.
+func (k *Keeper) Close() { k.a.Close() }
+
+// Pass looks once. It returns what was done, "" for nothing. A switchover in which nothing has changed yet goes back;
+// any other goes on as its limits allow.
+func (k *Keeper) Pass(ctx context.Context) (did string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, keepLimit)
+	defer cancel()
+	defer k.a.Close() // a node that lives for years does not keep connections to all others
+	if k.looked.IsZero() || time.Since(k.looked) > fencePeriod {
+		f, err := k.a.FenceIfStale(ctx)
+		if err != nil {
+			return "", fmt.Errorf("compare terms: %w", err)
+		}
+		k.looked = time.Now()
+		if f != nil && f.Now {
+			return fmt.Sprintf("closed: the cascade went on with %s, term %d over %d; skyd node resurrect brings %s back", f.NewRoot, f.NewTerm, f.Term, f.Node), nil
+		}
+	}
+	open, err := OpenOperations(ctx, k.db, k.a.queue)
+	if err != nil || len(open) == 0 || !open[0].Silent && open[0].Driver != k.driver {
+		return "", err
+	}
+	j := open[0]
+	_, err = k.a.Resume(ctx, "", "", false, TakeoverOptions{Driver: k.driver, cautious: true})
+	switch {
+	case err == nil:
+		return fmt.Sprintf("ended the %s of %s by %s", j.Kind, j.Old, j.New), nil
+	case errors.Is(err, ErrRolledBack):
+		return fmt.Sprintf("rolled the %s of %s by %s back: %s", j.Kind, j.Old, j.New, oneLine(err.Error())), nil
+	case errors.Is(err, ErrBusy) || errors.Is(err, ErrDriverLost) || errors.Is(err, ErrNotFound):
+		return "", nil // somebody else is at it
+	}
+	return "", fmt.Errorf("%s of %s by %s: %w", j.Kind, j.Old, j.New, err)
+}
