@@ -1,0 +1,216 @@
+package walarchive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Status looks at the archive, at the files of the cluster and, if it is not nil, at the server. What cannot be seen is a
+// problem in the status, not an error.
+func (a *Archive) Status(ctx context.Context, s Server, now time.Time) (SourceStatus, error) {
+	st := SourceStatus{Source: a.config.Source, Repository: a.repo.String(), Ranges: []Range{}, Gaps: []Gap{}, Writers: []Writers{},
+		Problems: []string{}}
+	if err := a.repo.present(ctx); err != nil {
+		return st, err
+	}
+	all, err := a.repo.Clusters(ctx)
+	if err != nil {
+		return st, err
+	}
+	current, ok := all.Current()
+	if !ok {
+		return st, fmt.Errorf("source %s: %w: it is not set up", st.Source, ErrNotFound)
+	}
+	st.System, st.Major = current.System, current.Major
+	if err := a.statusOfRepo(ctx, &st); err != nil {
+		return st, err
+	}
+	a.statusOfFiles(&st, now)
+	if s != nil {
+		state, err := ReadArchiver(ctx, s)
+		if err != nil {
+			st.Problems = append(st.Problems, "the server does not answer: "+err.Error())
+		} else {
+			st.Archiver = &state
+			if state.Position > st.Until && st.Last != "" {
+				st.LagBytes = int64(state.Position - st.Until)
+			}
+			if state.FailedTime.After(state.LastTime) {
+				st.Problems = append(st.Problems, fmt.Sprintf("the archiver failed with %s at %s", state.FailedName,
+					state.FailedTime.Format(time.RFC3339)))
+			}
+		}
+	}
+	return st, nil
+}
+
+// statusOfRepo adds what the repository says.
+func (a *Archive) statusOfRepo(ctx context.Context, st *SourceStatus) error {
+	ranges, err := a.repo.Ranges(ctx, st.System)
+	if err != nil {
+		return err
+	}
+	for i, r := range ranges {
+		st.Ranges = append(st.Ranges, r)
+		st.Last, st.Until = r.Last, r.To
+		if i > 0 && ranges[i-1].Timeline == r.Timeline {
+			st.Problems = append(st.Problems, fmt.Sprintf("hole on timeline %d: nothing between %s and %s", r.Timeline, ranges[i-1].Last, r.First))
+		}
+		if i > 0 && ranges[i-1].Timeline == r.Timeline {
+			continue
+		}
+		w, err := a.repo.Writers(ctx, st.System, r.Timeline)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		st.Writers = append(st.Writers, w)
+		if len(w.Writers) > 1 {
+			st.Problems = append(st.Problems, fmt.Sprintf("timeline %d was written by several servers: %v", r.Timeline, w.Writers))
+		}
+	}
+	gaps, err := a.repo.Gaps(ctx)
+	if err != nil {
+		return err
+	}
+	for _, g := range gaps {
+		st.Gaps = append(st.Gaps, g)
+		if g.ClosedBy == "" {
+			st.Problems = append(st.Problems, fmt.Sprintf("gap on timeline %d from %s: %s", g.Timeline, g.From, g.Reason))
+		}
+	}
+	return nil
+}
+
+// statusOfFiles adds what the host says.
+func (a *Archive) statusOfFiles(st *SourceStatus, now time.Time) {
+	pause, err := a.config.Paused(now)
+	if err != nil {
+		st.Problems = append(st.Problems, err.Error())
+	}
+	if st.Paused = pause; pause != nil {
+		st.Problems = append(st.Problems, "archiving is paused: "+pause.Reason)
+	}
+	ready, err := ReadyFiles(a.config.PGData)
+	if err != nil {
+		st.Problems = append(st.Problems, err.Error())
+		return
+	}
+	st.Ready = len(ready)
+	for _, r := range ready {
+		st.ReadyAge = max(st.ReadyAge, now.Sub(r.Since).Seconds())
+	}
+}
+
+// CheckResult is one finding of Check.
+type CheckResult struct {
+	Name string `json:"name"`
+	OK   bool   `json:"ok"`
+	Warn bool   `json:"warning,omitempty"` // not well, but the archive works
+	Text string `json:"text"`
+}
+
+// maxSkew is how far the clocks of host and server may differ.
+const maxSkew = 5 * time.Second
+
+// Check proves that the archive works end to end: settings, writers, and, on a primary, a segment that goes there and
+// comes back. command is the archive_command that setup sets.
+func (a *Archive) Check(ctx context.Context, s Server, command string) (results []CheckResult) {
+	add := func(name string, err error, text string) bool {
+		if err != nil {
+			text = err.Error()
+		}
+		results = append(results, CheckResult{Name: name, OK: err == nil, Text: text})
+		return err == nil
+	}
+	facts, err := ReadFacts(ctx, s)
+	if !add("server", err, fmt.Sprintf("version %d, system %d", facts.Version/10000, facts.System)) {
+		return results
+	}
+	local, err := ReadCluster(a.config.PGData)
+	if !add("pgdata", err, a.config.PGData) {
+		return results
+	}
+	plan, err := PlanSetup(facts, local, command)
+	if err == nil && len(plan) > 0 {
+		err = fmt.Errorf("%w: %s is %q, not %q (skyd wal setup)", ErrUnfit, plan[0].Name, plan[0].From, plan[0].To)
+	}
+	fit := add("settings", err, "archiving is set up")
+	_, err = a.clusterNow(ctx)
+	fit = add("repository", err, a.repo.String()) && fit
+	if pause, err := a.config.Paused(time.Now()); err != nil || pause != nil {
+		if err == nil {
+			err = fmt.Errorf("%w: %s", ErrPaused, pause.Reason)
+		}
+		fit = add("pause", err, "") && fit
+	}
+	state, err := ReadArchiver(ctx, s)
+	if add("archiver", err, fmt.Sprintf("%d archived, %d failed", state.Archived, state.Failed)) {
+		skew := time.Since(state.Now)
+		results = append(results, CheckResult{Name: "clock", OK: skew.Abs() < maxSkew, Warn: true,
+			Text: fmt.Sprintf("%s between host and server", skew.Round(time.Millisecond).Abs())})
+		results = append(results, a.checkWriters(ctx, facts.System, state.Timeline))
+	}
+	if a.repo.keys != nil && len(a.repo.keys.identities) == 0 {
+		results = append(results, CheckResult{Name: "keys", Warn: true, Text: "no identity_file: this host can archive, but not fetch"})
+	}
+	if fit && !facts.InRecovery {
+		name, err := a.checkRoundTrip(ctx, s, facts.System)
+		add("round trip", err, name+" was archived and came back")
+	}
+	return results
+}
+
+// checkWriters looks whether somebody else writes the timeline.
+func (a *Archive) checkWriters(ctx context.Context, system uint64, timeline uint32) CheckResult {
+	w, err := a.repo.Writers(ctx, system, timeline)
+	c := CheckResult{Name: "writers", OK: true, Warn: true, Text: fmt.Sprintf("timeline %d: %v", timeline, w.Writers)}
+	switch {
+	case errors.Is(err, ErrNotFound):
+		c.Text = fmt.Sprintf("timeline %d: none yet", timeline)
+	case err != nil:
+		c.OK, c.Text = false, err.Error()
+	case len(w.Writers) > 1:
+		c.OK = false
+	}
+	return c
+}
+
+// checkRoundTrip closes a segment, waits until it is archived, and fetches it.
+func (a *Archive) checkRoundTrip(ctx context.Context, s Server, system uint64) (string, error) {
+	name, err := SwitchSegment(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	if err := a.AwaitSegment(ctx, system, name); err != nil {
+		return name, err
+	}
+	if a.repo.keys != nil && len(a.repo.keys.identities) == 0 {
+		return name, nil
+	}
+	dir, err := os.MkdirTemp("", "skyd-check-")
+	if err != nil {
+		return name, err
+	}
+	err = a.repo.FetchSegment(ctx, system, name, filepath.Join(dir, name))
+	return name, errors.Join(err, os.RemoveAll(dir))
+}
+
+// AwaitSegment waits until a segment is in the repository.
+func (a *Archive) AwaitSegment(ctx context.Context, system uint64, name string) error {
+	for {
+		_, err := a.repo.Head(ctx, a.repo.SegmentKey(system, name))
+		if !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if !pause(ctx, 50*time.Millisecond) {
+			return fmt.Errorf("%s was not archived in time: %w (see the server's log)", name, context.Cause(ctx))
+		}
+	}
+}

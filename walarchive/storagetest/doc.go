@@ -1,0 +1,2 @@
+// Package storagetest is the conformance suite of every walarchive.Storage, and a storage that fails on demand.
+package storagetest
