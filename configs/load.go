@@ -16,6 +16,8 @@ import (
 	"github.com/knadh/koanf/providers/confmap"
 	"github.com/knadh/koanf/providers/env/v2"
 	"github.com/knadh/koanf/v2"
+
+	"github.com/skytools/skyd/walarchive"
 )
 
 // DefaultFile is read when neither a file nor a DSN is given, if it is there.
@@ -84,12 +86,15 @@ func Load(ctx context.Context, src Source) (Loaded, error) {
 	if c.Control.Socket == "" {
 		c.Control.Socket = DefaultSocket(src.Environ)
 	}
+	for i, w := range c.WAL {
+		c.WAL[i] = withPlaces(w, c.Control.Socket, src.Environ)
+	}
 	if c.Instance == "" {
 		if host, err := os.Hostname(); err == nil {
 			c.Instance = host
 		}
 	}
-	return Loaded{Config: c, Files: l.files, Warnings: l.warnings}, nil
+	return Loaded{Config: c, Files: l.files, Warnings: append(l.warnings, doubts(ctx, c)...)}, nil
 }
 
 // load merges values over what is there.
@@ -103,10 +108,12 @@ func (l *loader) load(values map[string]any, merge func(src, dest map[string]any
 	}
 }
 
-// defaultMap is DefaultConfig as koanf wants it; it has no databases.
+// defaultMap is DefaultConfig as koanf wants it; it has no databases, consumers and nodes.
 func defaultMap() map[string]any {
 	m := sectionMap(reflect.ValueOf(DefaultConfig()))
-	delete(m, "databases")
+	for _, list := range addingLists {
+		delete(m, list)
+	}
 	return m
 }
 
@@ -148,7 +155,7 @@ func (l *loader) readFiles(src Source) error {
 			l.unread = true
 			continue
 		}
-		d := parseDocument(name, text, len(l.databases()))
+		d := parseDocument(name, text, func(list string) int { return len(l.list(list)) })
 		l.faults = append(l.faults, d.faults...)
 		l.unread = l.unread || d.broken
 		maps.Copy(l.origins, d.origins)
@@ -170,7 +177,10 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// mergeAdding merges src into dest key by key; the lists of databases add up.
+// addingLists are the lists that add up over several files.
+var addingLists = []string{"databases", "consumers", "nodes", "wal"}
+
+// mergeAdding merges src into dest key by key; the lists of sections add up.
 func mergeAdding(src, dest map[string]any) error {
 	for key, v := range src {
 		old, isMap := dest[key].(map[string]any)
@@ -180,7 +190,7 @@ func mergeAdding(src, dest map[string]any) error {
 			if err := mergeAdding(values, old); err != nil {
 				return err
 			}
-		case key == "databases":
+		case slices.Contains(addingLists, key):
 			before, _ := dest[key].([]any)
 			added, _ := v.([]any)
 			dest[key] = append(slices.Clone(before), added...)
@@ -191,16 +201,19 @@ func mergeAdding(src, dest map[string]any) error {
 	return nil
 }
 
-// databases is the list so far.
-func (l *loader) databases() []any {
-	list, _ := l.k.Get("databases").([]any)
+// list is a list of sections so far.
+func (l *loader) list(key string) []any {
+	list, _ := l.k.Get(key).([]any)
 	return list
 }
+
+// databases is the list of databases so far.
+func (l *loader) databases() []any { return l.list("databases") }
 
 // readEnviron applies SKYD_ variables. An unknown one is a warning, not a fault: orchestrators set variables named after
 // the services they run.
 func (l *loader) readEnviron(environ []string) {
-	list := slices.Clone(l.databases())
+	lists := map[string]any{}
 	provider := env.Provider(".", env.Opt{
 		Prefix:      envPrefix,
 		EnvironFunc: func() []string { return environ },
@@ -217,8 +230,12 @@ func (l *loader) readEnviron(environ []string) {
 				return "", nil
 			}
 			l.origins[pathText(path)] = "environment " + name
-			if path[0] == "databases" {
-				list = setDatabase(list, path[1:], value)
+			if slices.Contains(addingLists, path[0]) {
+				list, ok := lists[path[0]].([]any)
+				if !ok {
+					list = slices.Clone(l.list(path[0]))
+				}
+				lists[path[0]] = setElement(list, path[1:], value)
 				return "", nil
 			}
 			return strings.Join(path, "."), value
@@ -227,9 +244,7 @@ func (l *loader) readEnviron(environ []string) {
 	if err := l.k.Load(provider, nil); err != nil {
 		l.faults = append(l.faults, Fault{Origin: "environment", Text: err.Error()})
 	}
-	if len(list) > 0 {
-		l.load(map[string]any{"databases": list}, nil)
-	}
+	l.load(lists, nil)
 }
 
 // unknownVariable warns of a variable that nobody reads, unless it is one of ours for other purposes.
@@ -239,7 +254,7 @@ func (l *loader) unknownVariable(name string) {
 			return
 		}
 	}
-	l.warnings = append(l.warnings, "environment variable "+name+" is not a configuration key; it is ignored")
+	l.warnings = append(l.warnings, "environment variable "+name+" is not a configuration key"+Guess(name, variables())+"; it is ignored")
 }
 
 // envValue reads the text of a variable; a list of texts is separated by commas.
@@ -256,8 +271,8 @@ func envValue(t reflect.Type, text string) (any, error) {
 	return list, nil
 }
 
-// setDatabase sets one key of one database: path is its number and the keys below it.
-func setDatabase(list []any, path []string, value any) []any {
+// setElement sets one key of one element of a list: path is its number and the keys below it.
+func setElement(list []any, path []string, value any) []any {
 	i, _ := strconv.Atoi(path[0])
 	for len(list) <= i {
 		list = append(list, map[string]any{})
@@ -309,11 +324,11 @@ func (l *loader) addDSNs(dsns []string) {
 	}
 	var added []any
 	for _, dsn := range dsns {
-		if !looksLikeDSN(dsn) && slices.Contains(names, dsn) {
+		if !LooksLikeDSN(dsn) && slices.Contains(names, dsn) {
 			selected = append(selected, dsn)
 			continue
 		}
-		if !looksLikeDSN(dsn) {
+		if !LooksLikeDSN(dsn) {
 			l.faults = append(l.faults, Fault{Origin: "--db", Text: fmt.Sprintf(
 				"%q is neither a DSN (postgres://user@host/name, or key=value) nor the name of a configured database", dsn)})
 			continue
@@ -333,8 +348,8 @@ func (l *loader) addDSNs(dsns []string) {
 	l.load(map[string]any{"databases": append(slices.Clone(list), added...)}, nil)
 }
 
-// looksLikeDSN tells a DSN from the name of a database.
-func looksLikeDSN(s string) bool {
+// LooksLikeDSN tells a DSN from the name of a database.
+func LooksLikeDSN(s string) bool {
 	return strings.Contains(s, "=") || strings.Contains(s, "://") || s == ""
 }
 
@@ -373,7 +388,8 @@ func uniqueName(name string, taken []string) string {
 	return unique
 }
 
-// inherit gives every database what stands at the top and not in itself.
+// inherit gives every database what stands at the top and not in itself, and every consumer, node and archive the
+// defaults.
 func (l *loader) inherit() {
 	top := l.k.Raw()
 	list := slices.Clone(l.databases())
@@ -390,7 +406,28 @@ func (l *loader) inherit() {
 		_ = mergeAdding(own, full) // never fails
 		list[i] = full
 	}
-	l.load(map[string]any{"databases": list}, nil)
+	consumers := slices.Clone(l.list("consumers"))
+	for i, item := range consumers {
+		own, _ := item.(map[string]any)
+		full := sectionMap(reflect.ValueOf(DefaultConsumer()))
+		_ = mergeAdding(own, full) // never fails
+		consumers[i] = full
+	}
+	nodes := slices.Clone(l.list("nodes"))
+	for i, item := range nodes {
+		own, _ := item.(map[string]any)
+		full := sectionMap(reflect.ValueOf(DefaultNode()))
+		_ = mergeAdding(own, full) // never fails
+		nodes[i] = full
+	}
+	wal := slices.Clone(l.list("wal"))
+	for i, item := range wal {
+		own, _ := item.(map[string]any)
+		full := sectionMap(reflect.ValueOf(walarchive.DefaultConfig()))
+		_ = mergeAdding(own, full) // never fails
+		wal[i] = full
+	}
+	l.load(map[string]any{"databases": list, "consumers": consumers, "nodes": nodes, "wal": wal}, nil)
 }
 
 // locate gives faults the place where their key, or the section around it, was set.

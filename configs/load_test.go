@@ -261,11 +261,45 @@ func FuzzParseDocument(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		d := parseDocument("file", []byte(text), 0)
+		d := parseDocument("file", []byte(text), func(string) int { return 0 })
 		for _, fault := range d.faults {
 			if fault.Text == "" || strings.Contains(fault.Text, "\n") {
 				t.Errorf("got %q", fault)
 			}
 		}
 	})
+}
+
+func TestLoad_DoubtsAreWarnings(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	secret, file := filepath.Join(dir, "password"), filepath.Join(dir, "skyd.yaml")
+	text := "databases:\n" +
+		"  - { name: a, dsn: \"host=db.example.com dbname=x sslmode=require\", password_file: " + secret + " }\n" +
+		"  - { name: b, dsn: \"postgres://u:pw@127.0.0.1/x\", password_file: /nowhere }\n" +
+		"  - { name: c, dsn: \"host=db.example.com dbname=x sslmode=verify-full\" }\n"
+	for name, content := range map[string]string{secret: "x\n", file: text} {
+		if err := os.WriteFile(name, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c, err := Load(t.Context(), Source{File: file, Environ: []string{"SKYD_HTTP__LISTNE=x"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := strings.Join(c.Warnings, "\n")
+	for _, want := range []string{
+		"skyd.yaml holds a password and can be read by others",
+		"SKYD_HTTP__LISTNE is not a configuration key (did you mean SKYD_HTTP__LISTEN?); it is ignored",
+		"database a: password_file " + secret + " can be read by others",
+		"database a: the connection to db.example.com is encrypted, but the server is not verified; set sslmode=verify-full",
+		"database b: password_file /nowhere cannot be read: no such file or directory",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got:\n%s\nwant %s", got, want)
+		}
+	}
+	if len(c.Warnings) != 5 {
+		t.Errorf("got %d warnings:\n%s", len(c.Warnings), got)
+	}
 }

@@ -6,9 +6,13 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path"
 	"reflect"
 	"strings"
 	"time"
+
+	"github.com/skytools/skyd/handlers"
+	"github.com/skytools/skyd/walarchive"
 )
 
 // configSource is config.go itself: its comments are the reference, so that there is one text only.
@@ -23,9 +27,15 @@ var Example string
 
 // Reference returns the generated reference of all keys as Markdown.
 func Reference() (string, error) {
-	docs, err := fieldComments(configSource)
-	if err != nil {
-		return "", err
+	docs := map[string]string{}
+	for pkg, source := range map[string]string{"configs": configSource, "handlers": handlers.ConfigSource, "walarchive": walarchive.ConfigSource} {
+		more, err := fieldComments(source)
+		if err != nil {
+			return "", err
+		}
+		for key, text := range more {
+			docs[pkg+"."+key] = text
+		}
 	}
 	var b strings.Builder
 	b.WriteString("# Configuration of skyd\n\n<!-- Generated from configs/config.go; do not edit. -->\n\n")
@@ -46,12 +56,15 @@ func writeSection(b *strings.Builder, docs map[string]string, v reflect.Value, p
 	var inner []int
 	for i := range t.NumField() {
 		f := t.Field(i)
-		doc := docs[t.Name()+"."+f.Name]
+		doc := docs[docKey(t, f)]
 		kind, def := typeWord(f.Type), defaultText(v.Field(i))
 		switch sub := f.Type.Kind() == reflect.Struct; {
+		case sub && (f.Name == "Handler" || path.Base(t.PkgPath()) == "walarchive"):
+			inner = append(inner, i)
+			kind, def = "section", "below"
 		case sub && prefix != "":
 			kind, def = "section", "as `"+f.Tag.Get("koanf")+"`"
-		case sub, f.Name == "Databases":
+		case sub, f.Name == "Databases", f.Name == "Consumers", f.Name == "Nodes", f.Name == "WAL":
 			inner = append(inner, i)
 			kind, def = "section", "below"
 			if !sub {
@@ -64,14 +77,26 @@ func writeSection(b *strings.Builder, docs map[string]string, v reflect.Value, p
 	}
 	for _, i := range inner {
 		f := t.Field(i)
-		key := f.Tag.Get("koanf")
-		fmt.Fprintf(b, "\n## %s\n\n%s\n", key, docs[t.Name()+"."+f.Name])
-		if f.Type.Kind() == reflect.Slice {
+		key := prefix + f.Tag.Get("koanf")
+		fmt.Fprintf(b, "\n## %s\n\n%s\n", key, docs[docKey(t, f)])
+		switch {
+		case f.Name == "Consumers":
+			writeSection(b, docs, reflect.ValueOf(DefaultConsumer()), key+"[].")
+		case f.Name == "Nodes":
+			writeSection(b, docs, reflect.ValueOf(DefaultNode()), key+"[].")
+		case f.Name == "WAL":
+			writeSection(b, docs, reflect.ValueOf(walarchive.DefaultConfig()), key+"[].")
+		case f.Type.Kind() == reflect.Slice:
 			writeSection(b, docs, reflect.Zero(f.Type.Elem()), key+"[].")
-		} else {
+		default:
 			writeSection(b, docs, v.Field(i), key+".")
 		}
 	}
+}
+
+// docKey is where fieldComments has the text of a field.
+func docKey(section reflect.Type, f reflect.StructField) string {
+	return path.Base(section.PkgPath()) + "." + section.Name() + "." + f.Name
 }
 
 // typeWord is the type column of the reference.
@@ -81,6 +106,8 @@ func typeWord(t reflect.Type) string {
 		return "duration"
 	case t.Kind() == reflect.Slice:
 		return "list"
+	case t.Kind() == reflect.Map:
+		return "section of texts"
 	case t.Kind() == reflect.Bool:
 		return "true/false"
 	case t.Kind() == reflect.Int, t.Kind() == reflect.Float64:
@@ -95,7 +122,7 @@ func defaultText(v reflect.Value) string {
 	switch {
 	case v.Type() == durationType:
 		return "`" + DurationText(time.Duration(v.Int())) + "`"
-	case v.Kind() == reflect.Slice, v.IsZero() && v.Kind() == reflect.String:
+	case v.Kind() == reflect.Slice, v.Kind() == reflect.Map, v.IsZero() && v.Kind() == reflect.String:
 		return ""
 	default:
 		return fmt.Sprintf("`%v`", v.Interface())

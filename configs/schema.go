@@ -69,6 +69,8 @@ func typeName(t reflect.Type) string {
 		return "a list of sections"
 	case t.Kind() == reflect.Slice:
 		return "a list of texts"
+	case t.Kind() == reflect.Map:
+		return "a section of texts"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
 	case t.Kind() == reflect.Int:
@@ -239,4 +241,4 @@ func distance(a, b string) int {
 }
 
 // isSecret reports whether the value of a key must never be shown.
-func isSecret(key string) bool { return slices.Contains([]string{"password"}, key) }
+func isSecret(key string) bool { return slices.Contains([]string{"password", "secret"}, key) }

@@ -3,23 +3,36 @@ package configs
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"reflect"
 	"time"
 
 	"github.com/skytools/skyd/pgq"
 )
 
-// Masked returns a copy that can be shown: passwords are ***.
+// Masked returns a copy that can be shown: secrets are ***.
 func (c Config) Masked() Config {
 	shown := make([]Database, len(c.Databases))
 	for i, d := range c.Databases {
-		d.DSN = pgq.MaskDSN(d.DSN)
+		d.DSN, d.LeaseDSN = pgq.MaskDSN(d.DSN), pgq.MaskDSN(d.LeaseDSN)
 		if d.Password != "" {
 			d.Password = "***"
 		}
 		shown[i] = d
 	}
 	c.Databases = shown
+	var consumers []Consumer
+	for _, u := range c.Consumers {
+		if u.Handler.Secret != "" {
+			u.Handler.Secret = "***"
+		}
+		u.Handler.Headers = maps.Clone(u.Handler.Headers)
+		for name := range u.Handler.Headers {
+			u.Handler.Headers[name] = "***" // such as Authorization
+		}
+		consumers = append(consumers, u)
+	}
+	c.Consumers = consumers
 	return c
 }
 
@@ -74,7 +87,7 @@ func ordered(v reflect.Value) ([]byte, error) {
 
 // isOptional reports whether an empty value of the field says nothing.
 func isOptional(f reflect.StructField) bool {
-	return f.Type.Kind() == reflect.String || f.Type.Kind() == reflect.Slice
+	return f.Type.Kind() == reflect.String || f.Type.Kind() == reflect.Slice || f.Type.Kind() == reflect.Map
 }
 
 // DurationText writes a duration without useless zero units: 2m instead of 2m0s.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/skytools/skyd/pgq"
+	"github.com/skytools/skyd/walarchive"
 )
 
 // nameRule is what a name may look like: it becomes a label, a path segment and a part of application_name.
@@ -43,10 +44,13 @@ func (c Config) check(ctx context.Context) Faults {
 	if c.Telemetry.SampleRatio < 0 || c.Telemetry.SampleRatio > 1 {
 		k.add("telemetry.sample_ratio", "must be between 0 and 1 (got %v)", c.Telemetry.SampleRatio)
 	}
+	if c.HA.LeaseTTL != 0 {
+		k.between("ha.lease_ttl", c.HA.LeaseTTL, time.Second, time.Hour)
+	}
 	k.http(c.HTTP)
 	k.ticker("ticker", c.Ticker)
 	k.maintenance("maintenance", c.Maintenance)
-	if len(c.Databases) == 0 {
+	if len(c.Databases)+len(c.WAL) == 0 {
 		k.add("databases", "no database to serve: give --db DSN, or list some in the configuration file")
 	}
 	names := map[string]int{}
@@ -68,7 +72,123 @@ func (c Config) check(ctx context.Context) Faults {
 			k.between(at+".check_period", d.CheckPeriod, 100*time.Millisecond, 24*time.Hour)
 		}
 	}
+	taken := map[[3]string]int{}
+	for i, u := range c.Consumers {
+		at := fmt.Sprintf("consumers[%d]", i)
+		key := [3]string{u.Database, u.Queue, u.Name}
+		if first, dup := taken[key]; dup {
+			k.add(at+".name", "consumer %q on queue %q stands in consumers[%d] already; for more workers use workers", u.Name, u.Queue, first)
+		} else {
+			taken[key] = i
+		}
+		k.consumer(at, u, c.Databases)
+	}
+	k.nodes(c.Nodes, c.Databases)
+	k.archives(c.WAL, c.Databases)
 	return k.faults
+}
+
+// nodes checks the nodes.
+func (k *checker) nodes(nodes []Node, databases []Database) {
+	taken := map[[2]string]int{}
+	for i, n := range nodes {
+		at := fmt.Sprintf("nodes[%d]", i)
+		if first, dup := taken[[2]string{n.Database, n.Queue}]; dup {
+			k.add(at+".queue", "queue %q has a node in this database already, in nodes[%d]", n.Queue, first)
+		} else {
+			taken[[2]string{n.Database, n.Queue}] = i
+		}
+		if n.Name == "" {
+			k.add(at+".name", "is missing")
+		}
+		if n.Queue == "" {
+			k.add(at+".queue", "is missing")
+		}
+		k.databaseOf(at, n.Database, databases)
+		if n.Kind == "londiste" {
+			k.add(at+".kind", "londiste is not available in this version; %s copies events and applies nothing", KindCascade)
+		} else {
+			k.oneOf(at+".kind", n.Kind, KindCascade)
+		}
+		k.between(at+".poll_period", n.PollPeriod, time.Millisecond, time.Hour)
+		k.between(at+".watermark_period", n.WatermarkPeriod, time.Second, 24*time.Hour)
+		k.between(at+".step_timeout", n.StepTimeout, time.Second, 24*time.Hour)
+	}
+}
+
+// databaseOf checks the name of the database that something stands in, and tells whether a name is known.
+func (k *checker) databaseOf(at, name string, databases []Database) (known func(name string) bool) {
+	known = func(name string) bool {
+		return slices.ContainsFunc(databases, func(d Database) bool {
+			return d.Name == name && !d.Discover || d.Discover && strings.HasPrefix(name, d.Name+".")
+		})
+	}
+	names := databaseNames(databases)
+	switch {
+	case name == "" && (len(databases) != 1 || databases[0].Discover):
+		k.add(at+".database", "is missing; there are: %s", strings.Join(names, ", "))
+	case name != "" && !known(name):
+		k.add(at+".database", "no database %q%s", name, DidYouMean(name, names))
+	}
+	return known
+}
+
+func databaseNames(databases []Database) (names []string) {
+	for _, d := range databases {
+		names = append(names, d.Name)
+	}
+	return names
+}
+
+// archives checks the WAL archives.
+func (k *checker) archives(wal []walarchive.Config, databases []Database) {
+	names := databaseNames(databases)
+	taken := map[string]int{}
+	for i, w := range wal {
+		at := fmt.Sprintf("wal[%d]", i)
+		if first, dup := taken[w.Source]; dup {
+			k.add(at+".source", "the source %q stands in wal[%d] already", w.Source, first)
+		} else {
+			taken[w.Source] = i
+		}
+		for _, f := range w.Validate() {
+			k.add(at+"."+f.Key, "%s", f.Problem)
+		}
+		if w.Database != "" && !slices.Contains(names, w.Database) {
+			k.add(at+".database", "no database %q%s", w.Database, DidYouMean(w.Database, names))
+		}
+	}
+}
+
+// consumer checks one consumer.
+func (k *checker) consumer(at string, u Consumer, databases []Database) {
+	if u.Name == "" {
+		k.add(at+".name", "is missing")
+	}
+	if u.Queue == "" {
+		k.add(at+".queue", "is missing")
+	}
+	known := k.databaseOf(at, u.Database, databases)
+	if u.Workers < 1 || u.Workers > 64 {
+		k.add(at+".workers", "must be between 1 and 64 (got %d)", u.Workers)
+	}
+	k.between(at+".poll_period", u.PollPeriod, time.Millisecond, time.Hour)
+	k.between(at+".batch_timeout", u.BatchTimeout, time.Millisecond, 24*time.Hour)
+	k.between(at+".dead_interval", u.DeadInterval, time.Second, 24*time.Hour)
+	k.between(at+".event_retry", u.EventRetry, 0, 365*24*time.Hour)
+	if u.Merge < 0 {
+		k.add(at+".merge", "must not be negative (got %d)", u.Merge)
+	}
+	for _, f := range u.Handler.Validate() {
+		k.add(at+".handler."+f.Key, "%s", f.Problem)
+	}
+	switch target := u.Handler.Database; {
+	case target == "":
+	case !known(target):
+		k.add(at+".handler.database", "no database %q%s", target, DidYouMean(target, databaseNames(databases)))
+	case u.Workers > 1 && target != u.Database:
+		k.add(at+".workers", "must be 1 when the handler works in another database than the queue's")
+	}
 }
 
 func (k *checker) between(path string, d, least, most time.Duration) {
@@ -139,6 +259,14 @@ func (k *checker) database(ctx context.Context, at string, d Database) {
 		k.add(at+".dsn", "is missing")
 	} else if err := checkDSN(ctx, d.DSN); err != nil {
 		k.add(at+".dsn", "%s", dsnText(err))
+	}
+	if d.Pooler != "" {
+		k.oneOf(at+".pooler", d.Pooler, None, "transaction")
+	}
+	if d.LeaseDSN != "" {
+		if err := checkDSN(ctx, d.LeaseDSN); err != nil {
+			k.add(at+".lease_dsn", "%s", dsnText(err))
+		}
 	}
 	if d.Password != "" && d.PasswordFile != "" {
 		k.add(at+".password_file", "password and password_file exclude each other")

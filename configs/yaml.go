@@ -3,19 +3,22 @@ package configs
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/skytools/skyd/pgq"
 )
 
 // Fault is one thing that is wrong with a configuration.
 type Fault struct {
 	// Origin is where: file:line, the name of an environment variable or a flag; empty for a missing key.
-	Origin string
+	Origin string `json:"origin,omitempty"`
 	// Path is the key: databases[1].ticker.period.
-	Path string
+	Path string `json:"path,omitempty"`
 	// Text says what is wrong and what would be right.
-	Text string
+	Text string `json:"text"`
 }
 
 // String is the fault in one line.
@@ -41,25 +44,19 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// laterSections are sections of later versions: known by name, so that the refusal can say so.
-var laterSections = map[string]string{
-	"nodes": "cascaded nodes are not supported by this version of skyd; remove the section",
-	"wal":   "WAL archiving is not supported by this version of skyd; remove the section",
-}
-
 // document is one file read strictly.
 type document struct {
 	file    string
 	values  map[string]any
 	origins map[string]string // path, file:line
 	faults  Faults
-	shift   int  // databases of earlier files
-	secret  bool // it holds a password
-	broken  bool // it is not YAML
+	shift   func(list string) int // length of a list in earlier files
+	secret  bool                  // it holds a password
+	broken  bool                  // it is not YAML
 }
 
-// parseDocument reads the text of a file. shift is the number of databases in earlier files.
-func parseDocument(file string, text []byte, shift int) *document {
+// parseDocument reads the text of a file. shift tells how long a list is in earlier files.
+func parseDocument(file string, text []byte, shift func(list string) int) *document {
 	d := &document{file: file, values: map[string]any{}, origins: map[string]string{}, shift: shift}
 	var root yaml.Node
 	if err := yaml.Unmarshal(text, &root); err != nil {
@@ -109,6 +106,8 @@ func (d *document) value(n *yaml.Node, t reflect.Type, path string) (any, bool) 
 		return d.section(n, t, path)
 	case t.Kind() == reflect.Slice:
 		return d.list(n, t, path)
+	case t.Kind() == reflect.Map:
+		return d.texts(n, t, path)
 	case n.Kind != yaml.ScalarNode:
 		d.fault(n, path, "must be %s", typeName(t))
 		return nil, false
@@ -137,17 +136,36 @@ func (d *document) section(n *yaml.Node, t reflect.Type, path string) (any, bool
 		}
 		seen[key.Value] = key.Line
 		ft, ok := fieldOf(t, key.Value)
-		if later := laterSections[key.Value]; !ok && path == "" && later != "" {
-			d.fault(key, at, "%s", later)
-			continue
-		}
 		if !ok {
-			d.fault(key, at, "unknown key%s", hint(key.Value, keysOf(t)))
+			d.fault(key, at, "unknown key%s", DidYouMean(key.Value, keysOf(t)))
 			continue
 		}
 		d.secret = d.secret || isSecret(key.Value)
 		if v, ok := d.value(node, ft, at); ok {
+			if dsn, isText := v.(string); isText && key.Value == "dsn" {
+				d.secret = d.secret || pgq.MaskDSN(dsn) != dsn
+			}
 			values[key.Value] = v
+		}
+	}
+	return values, true
+}
+
+// texts reads a mapping whose keys are the user's.
+func (d *document) texts(n *yaml.Node, t reflect.Type, path string) (any, bool) {
+	if n.Kind != yaml.MappingNode {
+		d.fault(n, path, "must be %s", typeName(t))
+		return nil, false
+	}
+	values := map[string]any{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, node := n.Content[i].Value, n.Content[i+1]
+		if _, dup := values[key]; dup {
+			d.fault(n.Content[i], joinPath(path, key), "stands twice")
+			continue
+		}
+		if v, ok := d.value(node, t.Elem(), joinPath(path, key)); ok {
+			values[key] = v
 		}
 	}
 	return values, true
@@ -161,8 +179,8 @@ func (d *document) list(n *yaml.Node, t reflect.Type, path string) (any, bool) {
 	}
 	values := make([]any, 0, len(n.Content))
 	for i, node := range n.Content {
-		if path == "databases" {
-			i += d.shift
+		if slices.Contains(addingLists, path) {
+			i += d.shift(path)
 		}
 		v, ok := d.value(node, t.Elem(), fmt.Sprintf("%s[%d]", path, i))
 		switch {
@@ -177,12 +195,20 @@ func (d *document) list(n *yaml.Node, t reflect.Type, path string) (any, bool) {
 	return values, true
 }
 
-// hint is the end of a message about an unknown word.
-func hint(word string, candidates []string) string {
+// DidYouMean is the end of a message about an unknown word: the one that was probably meant, or all that are known.
+func DidYouMean(word string, candidates []string) string {
+	if guess := Guess(word, candidates); guess != "" || len(candidates) == 0 {
+		return guess
+	}
+	return " (known here: " + strings.Join(candidates, ", ") + ")"
+}
+
+// Guess is the end of a message about an unknown word when one of the candidates was probably meant, else empty.
+func Guess(word string, candidates []string) string {
 	if guess := didYouMean(word, candidates); guess != "" {
 		return fmt.Sprintf(" (did you mean %s?)", guess)
 	}
-	return " (known here: " + strings.Join(candidates, ", ") + ")"
+	return ""
 }
 
 // joinPath appends a key to a path.
