@@ -49,6 +49,26 @@ type GetStatus struct {
 	Reply chan<- Snapshot
 }
 
+// FlapWindow is how long a failure of an actor counts as recent.
+const FlapWindow = 5 * time.Minute
+
+// ConfigLoaded says that the configuration was read, at the start or again.
+type ConfigLoaded struct {
+	At            time.Time // when it was tried
+	Good          time.Time // when it was last right: the one in force
+	Err           string    // why it was refused; empty: it is in force
+	RestartNeeded []string  // keys that changed in the source and are not in force before a restart
+}
+
+// ConfigStatus is the state of the configuration in the snapshot.
+type ConfigStatus struct {
+	OK            bool      `json:"ok"` // the last attempt to read it went well
+	Loaded        time.Time `json:"loaded,omitzero"`
+	LastReload    time.Time `json:"last_reload,omitzero"`
+	LastError     string    `json:"last_error,omitempty"`
+	RestartNeeded []string  `json:"restart_needed,omitempty"`
+}
+
 // GetHealth asks the daemon actor for a sign of life.
 type GetHealth struct {
 	Reply chan<- time.Time
@@ -60,9 +80,18 @@ type Snapshot struct {
 	Instance  string           `json:"instance"`
 	Started   time.Time        `json:"started"`
 	Now       time.Time        `json:"now"`
+	Config    ConfigStatus     `json:"config"`
 	Actors    []ActorStatus    `json:"actors"`
 	Databases []DatabaseStatus `json:"databases"`
 	Queues    []QueueStatus    `json:"queues"`
+	Consumers []ConsumerStatus `json:"consumers"`
+	Workers   []WorkerStatus   `json:"workers"`
+	// Tables are those behind the queues, as of the last maintenance.
+	Tables []TableStatus `json:"tables"`
+	// Operations are the long operations: those that run, and the last ones that ended.
+	Operations []Operation     `json:"operations"`
+	Nodes      []NodeStatus    `json:"nodes"`
+	Archives   []ArchiveStatus `json:"archives"`
 }
 
 // ActorStatus is one actor in the snapshot, in tree order.
@@ -76,10 +105,13 @@ type ActorStatus struct {
 	DownSince time.Time `json:"down_since,omitzero"` // when it was running last, or was seen first; zero while running
 	WasUp     bool      `json:"was_up"`
 	Restarts  int64     `json:"restarts"`
-	LastError string    `json:"last_error,omitempty"`
-	ErrorAt   time.Time `json:"last_error_at,omitzero"`
-	NextRetry time.Time `json:"next_retry,omitzero"`
-	Optional  bool      `json:"optional,omitempty"`
+	// RecentFailures counts the restarts within FlapWindow: an actor that crashes again and again is not well, also
+	// while it runs for a moment.
+	RecentFailures int       `json:"recent_failures"`
+	LastError      string    `json:"last_error,omitempty"`
+	ErrorAt        time.Time `json:"last_error_at,omitzero"`
+	NextRetry      time.Time `json:"next_retry,omitzero"`
+	Optional       bool      `json:"optional,omitempty"`
 }
 
 // DatabaseStatus is one database in the snapshot.
@@ -111,14 +143,78 @@ type QueueStatus struct {
 	Paused          bool      `json:"paused,omitempty"`
 	External        bool      `json:"external_ticker,omitempty"`
 	RotationAge     float64   `json:"rotation_age_seconds"`
-	RotationBlocker string    `json:"rotation_blocked_by,omitempty"`
+	RotationBlocked bool      `json:"rotation_blocked"`
+	RotationBlocker string    `json:"rotation_blocked_by,omitempty"` // in words
+	HolderConsumer  string    `json:"rotation_blocked_by_consumer,omitempty"`
+	EventBytes      int64     `json:"event_bytes"`
+	RetryEvents     int64     `json:"retry_events"`
+	RetryOldest     float64   `json:"retry_oldest_seconds"`
+	DeadEvents      int64     `json:"dead_events"`
 	TickDuration    Histogram `json:"-"`
 }
 
-// TickBounds are the upper bounds, in seconds, of the buckets of a Histogram of tick durations.
+// ConsumerStatus is one consumer on one queue in the snapshot, as of the last maintenance.
+type ConsumerStatus struct {
+	Database      string         `json:"database"`
+	Queue         string         `json:"queue"`
+	Consumer      string         `json:"consumer"`
+	Registered    bool           `json:"registered"`
+	LagSeconds    float64        `json:"lag_seconds"`
+	LastSeen      float64        `json:"last_seen_seconds"`
+	PendingEvents int64          `json:"pending_events"`
+	OpenBatches   int            `json:"open_batches"`
+	BatchOpen     float64        `json:"batch_open_seconds"`
+	HoldsRotation bool           `json:"holds_rotation"`
+	RetryEvents   int64          `json:"retry_events"`
+	DeadEvents    int64          `json:"dead_events"`
+	Members       map[string]int `json:"members,omitempty"` // of a cooperative group: active, idle, stale
+	State         string         `json:"state,omitempty"`   // warned, paused, resumed or detached by its limit
+	StateSince    time.Time      `json:"state_since,omitzero"`
+	Note          string         `json:"note,omitempty"`
+}
+
+// WorkerStatus is one worker of a consumer of this daemon.
+type WorkerStatus struct {
+	Database    string    `json:"database"`
+	Queue       string    `json:"queue"`
+	Consumer    string    `json:"consumer"`
+	Member      int       `json:"member,omitempty"` // of its group: 1, 2, ...
+	BatchID     int64     `json:"batch_id,omitempty"`
+	OpenSince   time.Time `json:"batch_open_since,omitzero"`
+	Fails       int       `json:"failures_in_a_row"`
+	Finished    int64     `json:"batches"`
+	Empty       int64     `json:"batches_empty"`
+	Failed      int64     `json:"batches_failed"`
+	Lost        int64     `json:"batches_lost"`
+	Events      int64     `json:"events"`
+	Retried     int64     `json:"events_retried"`
+	Dead        int64     `json:"events_dead"`
+	Leaked      int       `json:"handlers_leaked,omitempty"`
+	LastTickAge float64   `json:"last_tick_age_seconds"`
+	Duration    Histogram `json:"-"`
+	Sizes       Histogram `json:"-"`
+	Latency     Histogram `json:"-"`
+}
+
+// TableStatus is the tables of one kind in the snapshot; Queue is empty for those that all queues share.
+type TableStatus struct {
+	Database   string `json:"database"`
+	Queue      string `json:"queue,omitempty"`
+	Kind       string `json:"kind"` // event, tick, subscription or retry
+	Bytes      int64  `json:"bytes,omitempty"`
+	DeadTuples int64  `json:"dead_tuples"`
+}
+
+// TickBounds are the upper bounds, in seconds, of the buckets of a Histogram of the durations of ticks and batches.
 var TickBounds = [...]float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
 
-// Histogram counts durations by TickBounds; the last count is of those above the highest bound.
+// SizeBounds are the upper bounds, in events, of the buckets of a Histogram of batch sizes.
+var SizeBounds = [len(TickBounds)]float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 20_000, 100_000, 1_000_000}
+
+// LatencyBounds are the upper bounds, in seconds, of the buckets of a Histogram of the latencies of events.
+var LatencyBounds = [len(TickBounds)]float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600}
+
+// Histogram counts values by the bounds that its field names; the last count is of those above the highest bound.
 type Histogram struct {
 	Counts [len(TickBounds) + 1]uint64
 	Sum    float64

@@ -1,6 +1,10 @@
 package messages
 
-import "time"
+import (
+	"time"
+
+	"github.com/skytools/skyd/pgq"
+)
 
 // QueuesSeen tells status what a ticker saw and did since its last QueuesSeen. A queue that is missing from Queues does
 // not exist any more.
@@ -35,16 +39,8 @@ type MaintenanceDone struct {
 	Operations int64 // operations run
 	Failed     int64 // operations that failed
 	Retried    int64 // events moved from the retry queue back into their queues
-	Rotations  []Rotation
-	Full       bool // Rotations holds every queue of the database
-}
-
-// Rotation says how old the current event table of a queue is and who keeps it from being rotated.
-type Rotation struct {
-	Queue   string
-	Age     time.Duration
-	Period  time.Duration
-	Blocker string // consumer that is behind; empty: not blocked by a consumer
+	Health     pgq.Health
+	Full       bool // Health holds every queue and consumer of the database
 }
 
 // DatabaseTroubled asks the database actor to look whether its database is still there: a child met an error that may
