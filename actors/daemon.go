@@ -20,6 +20,12 @@ type DaemonParams struct {
 	Databases []DatabaseParams
 	// Discoveries are the servers whose databases are found out.
 	Discoveries []DiscoveryParams
+	// Archives are the WAL archives of clusters on this host.
+	Archives []ArchiveParams
+	// Beat is called by the root actor's own loop every BeatPeriod, as a sign of life that no free timer can give; it
+	// must not block. A BeatPeriod of 0: never.
+	Beat       func()
+	BeatPeriod time.Duration
 	// Stopped is closed when the daemon has ended with everything below it, asked or unasked.
 	Stopped chan<- struct{}
 }
@@ -30,12 +36,17 @@ type Daemon struct {
 	state   reporter
 	p       DaemonParams
 	started time.Time
+	clock   timers
 	found   map[string][]string // discovery, names of its databases
+	served  map[string]served   // by name
+	config  messages.ConfigLoaded
 }
 
 // DaemonProps builds the root actor. It has to be spawned under RootName.
 func DaemonProps(p DaemonParams) *actor.Props {
-	props := newProps(p.Env, func() actor.Actor { return &Daemon{p: p, found: map[string][]string{}} })
+	props := newProps(p.Env, kindDaemon, func() actor.Actor {
+		return &Daemon{p: p, found: map[string][]string{}, served: map[string]served{}}
+	})
 	return props.Configure(actor.WithGuardian(stopChild))
 }
 
@@ -54,18 +65,41 @@ func (d *Daemon) Receive(c actor.Context) {
 		d.start(c)
 	case *actor.Stopping, *actor.Restarting:
 		d.halt()
+		d.clock.stop()
 	case *actor.Stopped:
 		close(d.p.Stopped)
 	case messages.GetHealth:
 		m.Reply <- time.Now()
 	case statusStarted:
 		d.state.repeat(c)
+		d.env.report(c, d.config)
 		d.repeat(c)
 	case messages.DatabasesDiscovered:
 		d.discovered(c, m)
+	case messages.ConfigLoaded:
+		if m.Err != "" { // the last good one stays in force
+			m.Good, m.RestartNeeded = d.config.Good, d.config.RestartNeeded
+		}
+		d.config = m
+		d.env.report(c, m)
+	case Reconfigure:
+		d.reconfigure(c, m)
 	default:
+		if w, ok := c.Message().(wake); ok && d.clock.fired(w) {
+			d.beat(c)
+			return
+		}
 		d.receive(c)
 	}
+}
+
+// beat gives the sign of life and arms the next one.
+func (d *Daemon) beat(c actor.Context) {
+	if d.p.BeatPeriod <= 0 || d.p.Beat == nil {
+		return
+	}
+	d.p.Beat()
+	d.clock.arm(c, "beat", d.p.BeatPeriod)
 }
 
 func (d *Daemon) start(c actor.Context) {
@@ -76,25 +110,19 @@ func (d *Daemon) start(c actor.Context) {
 	info := buildInfo{version: d.p.Version, instance: d.p.Instance, started: d.started}
 	env := d.env
 	d.ensure(c, childSpec{name: kindStatus, kind: kindStatus, props: func(int64) *actor.Props { return statusProps(env, info) }})
+	d.config = messages.ConfigLoaded{At: d.started, Good: d.started}
+	d.env.report(c, d.config)
 	d.state.set(c, messages.Running, "", nil, time.Time{})
 	for _, p := range d.p.Databases {
-		d.serve(c, p)
+		d.serve(c, p, "", &Reconfigured{})
 	}
 	for _, p := range d.p.Discoveries {
-		d.ensure(c, childSpec{
-			name: kindDiscovery + "/" + p.Name, kind: kindDiscovery,
-			props: func(int64) *actor.Props { return discoveryProps(env, p) },
-		})
+		d.discover(c, p, &Reconfigured{})
 	}
-}
-
-// serve makes one database part of the tree.
-func (d *Daemon) serve(c actor.Context, p DatabaseParams) {
-	env := d.env
-	d.ensure(c, childSpec{
-		name: kindDatabase + "/" + p.Name, kind: kindDatabase, database: p.Name, optional: p.Optional,
-		props: func(incarnation int64) *actor.Props { return databaseProps(env, p, incarnation) },
-	})
+	for _, p := range d.p.Archives {
+		d.ensure(c, childSpec{name: kindWAL + "/" + p.Source, kind: kindWAL, props: func(int64) *actor.Props { return walClusterProps(env, p) }})
+	}
+	d.beat(c)
 }
 
 // discovered spawns what is new on a server and removes what is gone from it.
@@ -106,13 +134,13 @@ func (d *Daemon) discovered(c actor.Context, m messages.DatabasesDiscovered) {
 	for _, name := range d.found[m.Source] {
 		if !slices.Contains(m.Names, name) {
 			d.env.Log.Info("database is gone from its server", "server", m.Source, "db", name)
-			d.remove(c, kindDatabase+"/"+d.p.Discoveries[i].Database(name).Name)
+			d.unserve(c, d.p.Discoveries[i].Database(name).Name)
 		}
 	}
-	var served []string
+	var kept []string
 	for _, name := range m.Names {
 		if slices.Contains(d.found[m.Source], name) {
-			served = append(served, name)
+			kept = append(kept, name)
 			continue
 		}
 		p := d.p.Discoveries[i].Database(name)
@@ -122,8 +150,8 @@ func (d *Daemon) discovered(c actor.Context, m messages.DatabasesDiscovered) {
 			continue
 		}
 		d.env.Log.Info("found a database", "server", m.Source, "db", name)
-		d.serve(c, p)
-		served = append(served, name)
+		d.serve(c, p, m.Source, &Reconfigured{})
+		kept = append(kept, name)
 	}
-	d.found[m.Source] = served
+	d.found[m.Source] = kept
 }

@@ -20,6 +20,8 @@ type Health struct {
 	Version string
 	// InRecovery: the server is a standby.
 	InRecovery bool
+	// ReadOnly: it takes no writes, as a standby or by its settings.
+	ReadOnly bool
 }
 
 // Trouble says what an error means for the connection to a database.
@@ -28,6 +30,8 @@ type Trouble struct {
 	Reason string
 	// Lost: the connections of the pool are not worth keeping.
 	Lost bool
+	// Outage: the server or the way to it is at fault, not what was asked of it; it may be over at any moment.
+	Outage bool
 	// Permanent: trying again soon will not help.
 	Permanent bool
 }
@@ -57,6 +61,8 @@ type DatabaseParams struct {
 	Optional bool
 	// Open makes the handle without I/O.
 	Open func() (Handle, error)
+	// Connection stands for everything that Open depends on: with another Connection the database starts anew.
+	Connection string
 	// CheckPeriod is the time between two looks at a database that lacks PgQ, or that is up.
 	CheckPeriod time.Duration
 	// CheckTimeout limits one look.
@@ -64,12 +70,19 @@ type DatabaseParams struct {
 	// Ticker and Maintainer are the parameters of the children.
 	Ticker     TickerParams
 	Maintainer MaintainerParams
+	// Lease says whether and how several daemons share the work.
+	Lease LeaseParams
+	// Consumers are what this daemon does with the events of the database.
+	Consumers []ConsumerParams
+	// Nodes are the cascade nodes in the database that this daemon runs.
+	Nodes []NodeParams
 }
 
-// Delays between two attempts to reach a database that is away.
+// Delays between the beginnings of two attempts at a database that is away. The limit is what it may take at most until
+// the end of an outage is noticed.
 const (
 	reconnectBase  = 100 * time.Millisecond
-	reconnectLimit = 10 * time.Second
+	reconnectLimit = 4 * time.Second
 	// missingLimit is the longest time a configured database without PgQ waits for the next look: someone is about to
 	// install it.
 	missingLimit = 5 * time.Second
@@ -88,15 +101,17 @@ type Database struct {
 	known  bool // a first look was done
 	again  bool // trouble came while a look was under way
 	fails  int
+	began  time.Time // of the last look
 	downAt time.Time
 	last   messages.DatabaseChanged
+	leases map[string]int64 // units that are ours, with their epochs
 }
 
 // databaseProps builds a database actor.
 func databaseProps(env Env, p DatabaseParams, _ int64) *actor.Props {
-	return newProps(env, func() actor.Actor {
+	return newProps(env, kindDatabase, func() actor.Actor {
 		return &Database{
-			children: children{env: env}, p: p,
+			children: children{env: env}, p: p, leases: map[string]int64{},
 			state: reporter{env: env, kind: kindDatabase, database: p.Name, optional: p.Optional},
 		}
 	})
@@ -126,8 +141,17 @@ func (d *Database) Receive(c actor.Context) {
 			d.env.report(c, d.last)
 		}
 		d.repeat(c)
+	case adjust:
+		d.adjusted(c, m.params)
 	case messages.DatabaseTroubled:
 		d.troubled(c, m)
+	case leaseChanged:
+		d.leaseChange(c, m)
+	case *actor.Terminated:
+		d.keeperGone(c, m.Who)
+		d.receive(c)
+	case messages.TickMade:
+		d.tickMade(c, m)
 	case done[Health]:
 		if finish(&d.look, m) {
 			d.checked(c, m.val, m.err)
@@ -145,6 +169,7 @@ func (d *Database) Receive(c actor.Context) {
 func (d *Database) check(c actor.Context) {
 	d.clock.disarm("check")
 	handle, timeout := d.handle, d.p.CheckTimeout
+	d.began = time.Now()
 	err := start(&d.look, c, d.env.Context, func(ctx context.Context) (Health, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
@@ -177,6 +202,8 @@ func (d *Database) checked(c actor.Context, h Health, err error) {
 		d.away(c, errStandby, Trouble{Reason: "read_only"})
 		d.last.InRecovery = true
 		d.env.report(c, d.last)
+	case h.ReadOnly:
+		d.away(c, errReadOnly, Trouble{Reason: "read_only"})
 	case !h.Installed:
 		d.missing(c, h)
 	default:
@@ -188,7 +215,10 @@ func (d *Database) checked(c actor.Context, h Health, err error) {
 	}
 }
 
-var errStandby = errors.New("the server is a standby (in recovery); waiting for the primary")
+var (
+	errStandby  = errors.New("the server is a standby (in recovery); waiting for the primary")
+	errReadOnly = errors.New("the server takes no writes (transaction_read_only); waiting for one that does")
+)
 
 // away parks the children and tries again later.
 func (d *Database) away(c actor.Context, err error, t Trouble) {
@@ -199,7 +229,8 @@ func (d *Database) away(c actor.Context, err error, t Trouble) {
 	}
 	d.handle.Reset()
 	d.parkAll(c, "waits for the database")
-	delay, state := fullJitter(reconnectBase, reconnectLimit, d.fails), messages.Backoff
+	// An attempt that timed out has waited already.
+	delay, state := max(fullJitter(reconnectBase, reconnectLimit, d.fails)-now.Sub(d.began), reconnectBase), messages.Backoff
 	if t.Permanent {
 		delay, state = d.p.CheckPeriod/2+fullJitter(d.p.CheckPeriod/2, d.p.CheckPeriod/2, 0), messages.Failed
 	}
@@ -256,28 +287,48 @@ func (d *Database) present(c actor.Context, h Health) {
 	d.up, d.fails, d.downAt = true, 0, time.Time{}
 	d.state.set(c, messages.Running, "", nil, time.Time{})
 	d.changed(c, messages.DatabaseChanged{Up: true, Version: h.Version})
-	env, handle := d.env, d.handle
-	if d.p.Ticker.Period > 0 {
-		d.ensure(c, childSpec{
-			name: kindTicker, kind: kindTicker, database: d.p.Name, optional: d.p.Optional,
-			props: func(incarnation int64) *actor.Props {
-				return tickerProps(env, d.p.Name, d.p.Ticker, handle, incarnation)
-			},
-		})
+	if d.p.Lease.TTL > 0 {
+		d.keepLeases(c)
 	}
-	if d.p.Maintainer.Period > 0 {
-		d.ensure(c, childSpec{
-			name: kindMaintainer, kind: kindMaintainer, database: d.p.Name, optional: d.p.Optional,
-			props: func(incarnation int64) *actor.Props {
-				return maintainerProps(env, d.p.Name, d.p.Maintainer, handle, incarnation)
-			},
-		})
-	}
+	d.startChildren(c)
 	d.clock.arm(c, "check", d.p.CheckPeriod)
 }
 
-// parkAll stops the children until the database can be worked in.
+// consumerSpec describes one consumer.
+func (d *Database) consumerSpec(p ConsumerParams) childSpec {
+	env, db := d.env, d.p.Name
+	p.epoch = d.leases[p.actorName()]
+	return childSpec{
+		name: p.actorName(), kind: kindConsumer, database: db,
+		props: func(int64) *actor.Props { return consumerProps(env, db, p) },
+	}
+}
+
+// nodeSpec describes one cascade node.
+func (d *Database) nodeSpec(p NodeParams) childSpec {
+	env, db := d.env, d.p.Name
+	p.epoch = d.leases[p.actorName()]
+	return childSpec{
+		name: p.actorName(), kind: kindNode, database: db,
+		props: func(int64) *actor.Props { return nodeProps(env, db, p) },
+	}
+}
+
+// tickMade wakes the consumers of a queue.
+func (d *Database) tickMade(c actor.Context, m messages.TickMade) {
+	for _, p := range d.p.Consumers {
+		if p.Queue != m.Queue {
+			continue
+		}
+		if k := d.kids[p.actorName()]; k != nil && k.pid != nil {
+			c.Send(k.pid, m)
+		}
+	}
+}
+
+// parkAll stops the children until the database can be worked in. The leases end with their keeper.
 func (d *Database) parkAll(c actor.Context, note string) {
+	clear(d.leases)
 	for name, k := range d.kids {
 		if k.want {
 			d.park(c, name, note)

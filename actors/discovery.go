@@ -26,6 +26,8 @@ type DiscoveryParams struct {
 	Name string
 	// Open makes the server without I/O.
 	Open func() (Server, error)
+	// Connection stands for everything that Open depends on: with another Connection the discovery starts anew.
+	Connection string
 	// Database makes the parameters of a found database.
 	Database func(name string) DatabaseParams
 	// Period is the time between two looks.
@@ -47,7 +49,7 @@ type Discovery struct {
 
 // discoveryProps builds a discovery.
 func discoveryProps(env Env, p DiscoveryParams) *actor.Props {
-	return newProps(env, func() actor.Actor {
+	return newProps(env, kindDiscovery, func() actor.Actor {
 		return &Discovery{env: env, p: p, state: reporter{env: env, kind: kindDiscovery}}
 	})
 }

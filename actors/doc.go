@@ -6,9 +6,18 @@
 //	daemon                     root; only its own failure ends the process
 //	├─ status                  last known state of every actor, figures of every queue
 //	├─ discovery/<name>        lists the databases of one server
+//	├─ wal/<source>            owns the archive of one cluster
+//	│  ├─ gate                 the socket of push and fetch
+//	│  ├─ prefetcher           fetches ahead for servers in recovery
+//	│  └─ shipper              archives what the archiver asks for, and ahead of it
 //	└─ database/<name>         owns the pool of one database
 //	   ├─ ticker               makes the ticks of all queues
-//	   └─ maintainer           rotation, extra operations, vacuum hints, retry of events
+//	   ├─ maintainer           rotation, extra operations, vacuum hints, retry of events
+//	   ├─ consumer/<queue>/<name>   one position in a queue; opens batch after batch
+//	   │  ├─ batch/<id>        lives while the batch is open here; handles and finishes it
+//	   │  └─ sub/<n>           members of a cooperative group, each with its own batch/<id>
+//	   └─ node/<queue>         the cascade node of a queue in this database
+//	      └─ worker            steps the node: batches from its provider, or the chores of a root
 //
 // # Rules
 //

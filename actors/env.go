@@ -22,6 +22,21 @@ const (
 	kindDiscovery  = "discovery"
 	kindTicker     = "ticker"
 	kindMaintainer = "maintainer"
+
+	kindConsumer    = "consumer"
+	kindSubconsumer = "subconsumer"
+	kindBatch       = "batch"
+	kindLease       = "lease"
+
+	kindWAL     = "wal"
+	kindGate    = "gate"
+	kindShipper = "shipper"
+
+	kindReceiver   = "receiver"
+	kindBackup     = "backup"
+	kindNode       = "node"
+	kindWorker     = "worker"
+	kindPrefetcher = "prefetcher"
 )
 
 // Env is what every actor of one daemon shares.
@@ -32,8 +47,12 @@ type Env struct {
 	Tracer trace.Tracer
 	// Context carries values (never a cancellation) into all work of the actors.
 	Context context.Context
+	// Meter measures the actors; nil: nothing is measured.
+	Meter *Meter
 	// Status is where states and figures go; nil: nowhere.
 	Status *actor.PID
+	// Operations shows what takes long; nil: nobody looks.
+	Operations *Operations
 }
 
 // report sends a fact to the status actor.
@@ -76,5 +95,6 @@ func (r *reporter) repeat(c actor.Context) {
 
 // Kinds lists the kinds of actors.
 func Kinds() []string {
-	return []string{kindDaemon, kindStatus, kindDatabase, kindDiscovery, kindTicker, kindMaintainer}
+	return []string{kindDaemon, kindStatus, kindDatabase, kindDiscovery, kindTicker, kindMaintainer, kindConsumer,
+		kindSubconsumer, kindBatch, kindLease, kindNode, kindWorker, kindKeeper, kindWAL, kindGate, kindShipper, kindReceiver, kindBackup, kindPrefetcher}
 }

@@ -41,6 +41,7 @@ type fakeDB struct {
 	hook     func(ctx context.Context, call, arg string) error // before the call takes effect; may block
 	ops      []pgq.MaintOp
 	retries  []int
+	periods  map[string]time.Duration
 }
 
 func newFakeDB(queues ...string) *fakeDB {
@@ -94,7 +95,7 @@ func (db *fakeDB) Check(ctx context.Context) (Health, error) {
 func (db *fakeDB) Classify(err error) Trouble {
 	switch {
 	case errors.Is(err, errLost):
-		return Trouble{Reason: "closed", Lost: true}
+		return Trouble{Reason: "closed", Lost: true, Outage: true}
 	case errors.Is(err, errAuth):
 		return Trouble{Reason: "auth", Permanent: true}
 	}
@@ -126,6 +127,19 @@ func (db *fakeDB) LoadTickStates(ctx context.Context) ([]pgq.TickState, error) {
 		states = append(states, s)
 	}
 	return states, nil
+}
+
+func (db *fakeDB) TickPeriods(ctx context.Context) (map[string]time.Duration, error) {
+	if err := db.call(ctx, "periods", ""); err != nil {
+		return nil, err
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	periods := maps.Clone(db.periods)
+	if periods == nil {
+		periods = map[string]time.Duration{}
+	}
+	return periods, nil
 }
 
 func (db *fakeDB) Tick(ctx context.Context, queue string) (int64, bool, error) {
@@ -173,8 +187,13 @@ func (db *fakeDB) RetryEvents(ctx context.Context) (int, error) {
 	return n, nil
 }
 
-func (db *fakeDB) Rotations(ctx context.Context) ([]messages.Rotation, error) {
-	return []messages.Rotation{{Queue: "a", Age: time.Hour, Period: time.Minute, Blocker: "slow"}}, db.call(ctx, "rotations", "")
+func (db *fakeDB) Health(ctx context.Context) (pgq.Health, error) {
+	return pgq.Health{
+		Queues: []pgq.QueueHealth{{
+			Queue: "a", RotationAge: time.Hour, RotationBlocked: true, Holder: pgq.HolderConsumer, HolderName: "slow", DeadEvents: 3,
+		}},
+		Consumers: []pgq.ConsumerHealth{{Queue: "a", Consumer: "slow", Registered: true, Lag: time.Hour, MembersIdle: 2, MembersStale: 1}},
+	}, db.call(ctx, "health", "")
 }
 
 func (db *fakeDB) Databases(ctx context.Context) ([]string, error) {

@@ -238,7 +238,7 @@ func TestRecovery_PanicInStoppingDoesNotKeepTheActorAlive(t *testing.T) {
 		parent := system.Root.Spawn(actor.PropsFromFunc(func(c actor.Context) {
 			switch c.Message().(type) {
 			case *actor.Started:
-				child = c.Spawn(newProps(testEnv(t, nil), func() actor.Actor {
+				child = c.Spawn(newProps(testEnv(t, nil), "test", func() actor.Actor {
 					return actor.ReceiveFunc(func(c actor.Context) {
 						d.add(lifecycle(c.Message()))
 						switch c.Message().(type) {

@@ -3,6 +3,9 @@ package actors
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -20,8 +23,8 @@ type MaintenanceSource interface {
 	RunMaintOp(ctx context.Context, op pgq.MaintOp) (again bool, err error)
 	// RetryEvents moves due events from the retry queue back; it is called until it moves none.
 	RetryEvents(ctx context.Context) (int, error)
-	// Rotations tells how old the event tables are and who blocks their rotation.
-	Rotations(ctx context.Context) ([]messages.Rotation, error)
+	// Health tells how queues and consumers are, and who keeps event tables from being rotated.
+	Health(ctx context.Context) (pgq.Health, error)
 }
 
 // MaintainerParams are the settings of a maintainer.
@@ -55,10 +58,10 @@ type Maintainer struct {
 
 // roundDone is the result of a round of maintenance.
 type roundDone struct {
-	ran       int64
-	errs      map[string]error // by operation
-	order     []string         // all operations, as listed
-	rotations []messages.Rotation
+	ran    int64
+	errs   map[string]error // by operation
+	order  []string         // all operations, as listed
+	health pgq.Health
 }
 
 // retryDone is the number of events a round of retry moved.
@@ -66,7 +69,7 @@ type retryDone int64
 
 // maintainerProps builds the maintainer of one database.
 func maintainerProps(env Env, db string, p MaintainerParams, src MaintenanceSource, _ int64) *actor.Props {
-	return newProps(env, func() actor.Actor {
+	return newProps(env, kindMaintainer, func() actor.Actor {
 		return &Maintainer{
 			env: env, p: p, src: src, failed: map[string]int{},
 			state: reporter{env: env, kind: kindMaintainer, database: db},
@@ -108,22 +111,30 @@ func (w *Maintainer) Receive(c actor.Context) {
 }
 
 func (w *Maintainer) beginRound(c actor.Context) {
-	src, timeout := w.src, w.p.OperationTimeout
+	src, timeout, ops, db := w.src, w.p.OperationTimeout, w.env.Operations, w.state.database
 	_ = start(&w.round, c, w.env.Context, func(ctx context.Context) (roundDone, error) {
-		return maintain(ctx, src, timeout)
+		op := ops.Routine("maintenance", db, "")
+		defer op.End(errUnended)
+		r, err := maintain(ctx, src, timeout, op)
+		op.End(errors.Join(append(slices.Collect(maps.Values(r.errs)), err)...))
+		return r, err
 	})
 }
 
 func (w *Maintainer) beginRetry(c actor.Context) {
-	src, timeout := w.src, w.p.OperationTimeout
+	src, timeout, ops, db := w.src, w.p.OperationTimeout, w.env.Operations, w.state.database
 	_ = start(&w.retry, c, w.env.Context, func(ctx context.Context) (retryDone, error) {
-		return retryEvents(ctx, src, timeout)
+		op := ops.Routine("retry", db, "")
+		defer op.End(errUnended)
+		n, err := retryEvents(ctx, src, timeout, op)
+		op.End(err)
+		return n, err
 	})
 }
 
 // maintain runs one round: every operation once (and again, when it asks for it), each in its own transaction. The
 // failure of one goes into the result and the next one has its turn; only a lost connection ends the round.
-func maintain(ctx context.Context, src MaintenanceSource, timeout time.Duration) (roundDone, error) {
+func maintain(ctx context.Context, src MaintenanceSource, timeout time.Duration, shown *Operation) (roundDone, error) {
 	r := roundDone{errs: map[string]error{}}
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	ops, err := src.MaintOperations(limited)
@@ -133,6 +144,7 @@ func maintain(ctx context.Context, src MaintenanceSource, timeout time.Duration)
 	}
 	for _, op := range ops {
 		r.order = append(r.order, op.String())
+		shown.Step(op.String())
 		if err := runOperation(ctx, src, op, timeout); err != nil {
 			if ctx.Err() != nil || src.Classify(err).Lost {
 				return r, err
@@ -143,7 +155,8 @@ func maintain(ctx context.Context, src MaintenanceSource, timeout time.Duration)
 	}
 	limited, cancel = context.WithTimeout(ctx, timeout)
 	defer cancel()
-	r.rotations, err = src.Rotations(limited)
+	shown.Step("health of queues and consumers")
+	r.health, err = src.Health(limited)
 	return r, err
 }
 
@@ -169,7 +182,7 @@ func runOnce(ctx context.Context, src MaintenanceSource, op pgq.MaintOp, timeout
 }
 
 // retryEvents moves events until none is due.
-func retryEvents(ctx context.Context, src MaintenanceSource, timeout time.Duration) (retryDone, error) {
+func retryEvents(ctx context.Context, src MaintenanceSource, timeout time.Duration, shown *Operation) (retryDone, error) {
 	var total retryDone
 	for range againLimit {
 		limited, cancel := context.WithTimeout(ctx, timeout)
@@ -182,6 +195,7 @@ func retryEvents(ctx context.Context, src MaintenanceSource, timeout time.Durati
 			break
 		}
 		total += retryDone(n)
+		shown.Step(fmt.Sprintf("%d events moved", total))
 	}
 	return total, nil
 }
@@ -191,7 +205,7 @@ func (w *Maintainer) roundEnded(c actor.Context, r roundDone, err error) {
 	now := time.Now()
 	w.logOperations(r)
 	w.env.report(c, messages.MaintenanceDone{
-		Database: w.state.database, At: now, Operations: r.ran, Failed: int64(len(r.errs)), Rotations: r.rotations,
+		Database: w.state.database, At: now, Operations: r.ran, Failed: int64(len(r.errs)), Health: r.health,
 		Full: err == nil,
 	})
 	if err != nil {
@@ -250,7 +264,11 @@ func (w *Maintainer) retryEnded(c actor.Context, moved retryDone, err error) {
 
 // trouble handles the failure of a whole round: the database may be away, and if not, the round is tried again.
 func (w *Maintainer) trouble(c actor.Context, timer, text string, err error, fails int) {
-	delay := fullJitter(respawnBase, respawnLimit, fails-1)
+	limit := respawnLimit
+	if w.src.Classify(err).Outage {
+		limit = reconnectLimit
+	}
+	delay := fullJitter(respawnBase, limit, fails-1)
 	if loud(fails) {
 		w.env.Log.Warn("maintenance failed", "work", text, "db", w.state.database, "err", err, "fails", fails, "delay", delay.Round(time.Millisecond))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/asynkron/protoactor-go/actor"
 
 	"github.com/skytools/skyd/messages"
+	"github.com/skytools/skyd/pgq"
 )
 
 // Status keeps the last known state of every actor and the figures of every queue. It answers dashboard, control socket
@@ -19,6 +20,20 @@ type Status struct {
 	actors    map[string]*messages.ActorStatus
 	databases map[string]*messages.DatabaseStatus
 	queues    map[string]map[string]*queueEntry // database, queue
+	consumers map[string][]messages.ConsumerStatus
+	workers   map[consumerKey]*messages.WorkerStatus
+	tables    map[string][]messages.TableStatus
+	ops       operations
+	failed    failures
+	config    messages.ConfigLoaded
+	nodes     nodes
+	archives  archives
+}
+
+// consumerKey is one worker of a consumer.
+type consumerKey struct {
+	database, queue, consumer string
+	member                    int
 }
 
 // buildInfo is what does not change while the process lives.
@@ -39,10 +54,15 @@ type statusStarted struct{}
 
 // statusProps builds the status actor.
 func statusProps(env Env, info buildInfo) *actor.Props {
-	return newProps(env, func() actor.Actor {
+	return newProps(env, kindStatus, func() actor.Actor {
 		return &Status{
-			info: info, actors: map[string]*messages.ActorStatus{},
+			info: info, actors: map[string]*messages.ActorStatus{}, failed: failures{},
 			databases: map[string]*messages.DatabaseStatus{}, queues: map[string]map[string]*queueEntry{},
+			consumers: map[string][]messages.ConsumerStatus{},
+			workers:   map[consumerKey]*messages.WorkerStatus{},
+			tables:    map[string][]messages.TableStatus{},
+			nodes:     nodes{},
+			archives:  archives{},
 		}
 	})
 }
@@ -64,14 +84,35 @@ func (s *Status) Receive(c actor.Context) {
 		a := s.actor(m.Path)
 		a.Restarts++
 		a.LastError, a.ErrorAt = m.Reason, m.At
+		s.failed.add(m.Path, m.At)
 	case messages.ActorGone:
 		s.actorGone(m)
 	case messages.DatabaseChanged:
 		s.databaseChanged(m)
 	case messages.QueuesSeen:
 		s.queuesSeen(m)
+	case messages.ConsumerSeen:
+		s.consumerSeen(m)
+	case messages.ConsumerGone:
+		maps.DeleteFunc(s.workers, func(k consumerKey, _ *messages.WorkerStatus) bool {
+			return k.database == m.Database && k.queue == m.Queue && k.consumer == m.Consumer
+		})
+	case messages.ArchiveSeen:
+		s.archives.note(m)
+	case messages.ReceiverSeen:
+		s.archives.noteReceiver(m)
+	case messages.BackupsSeen:
+		s.archives.noteBackups(m)
+	case messages.NodeSeen:
+		s.nodes.note(m)
+	case messages.NodeGone:
+		s.nodes.forget(m.Database, m.Queue)
 	case messages.MaintenanceDone:
 		s.maintenanceDone(m)
+	case messages.ConfigLoaded:
+		s.config = m
+	case messages.Operation:
+		s.ops.note(m)
 	case messages.GetStatus:
 		m.Reply <- s.snapshot(time.Now())
 	}
@@ -108,11 +149,16 @@ func (s *Status) actorGone(m messages.ActorGone) {
 	for path := range s.actors {
 		if path == m.Path || strings.HasPrefix(path, m.Path+"/") {
 			delete(s.actors, path)
+			delete(s.failed, path)
 		}
 	}
 	if m.Database != "" {
 		delete(s.databases, m.Database)
 		delete(s.queues, m.Database)
+		delete(s.consumers, m.Database)
+		delete(s.tables, m.Database)
+		s.nodes.forget(m.Database, "")
+		maps.DeleteFunc(s.workers, func(k consumerKey, _ *messages.WorkerStatus) bool { return k.database == m.Database })
 	}
 }
 
@@ -159,6 +205,31 @@ func (s *Status) queuesSeen(m messages.QueuesSeen) {
 	s.queues[m.Database] = seen
 }
 
+// consumerSeen adds up what a worker did.
+func (s *Status) consumerSeen(m messages.ConsumerSeen) {
+	key := consumerKey{m.Database, m.Queue, m.Consumer, m.Member}
+	e := s.workers[key]
+	if e == nil {
+		e = &messages.WorkerStatus{Database: m.Database, Queue: m.Queue, Consumer: m.Consumer, Member: m.Member}
+		s.workers[key] = e
+	}
+	e.BatchID, e.OpenSince = 0, time.Time{}
+	if m.Open != nil {
+		e.BatchID, e.OpenSince = m.Open.ID, m.OpenedAt
+	}
+	e.Fails, e.Leaked, e.LastTickAge = m.Fails, m.Leaked, m.LastTickAge
+	e.Finished += m.Finished
+	e.Empty += m.Empty
+	e.Failed += m.Failed
+	e.Lost += m.Lost
+	e.Events += m.Events
+	e.Retried += m.Retried
+	e.Dead += m.Dead
+	addHistogram(&e.Duration, m.Duration)
+	addHistogram(&e.Sizes, m.Sizes)
+	addHistogram(&e.Latency, m.Latency)
+}
+
 func (s *Status) maintenanceDone(m messages.MaintenanceDone) {
 	d := s.database(m.Database)
 	d.Operations += m.Operations
@@ -167,18 +238,59 @@ func (s *Status) maintenanceDone(m messages.MaintenanceDone) {
 	if m.Full {
 		d.Maintenance = m.At
 	}
-	for _, r := range m.Rotations {
-		if e := s.queues[m.Database][r.Queue]; e != nil {
-			e.RotationAge, e.RotationBlocker = r.Age.Seconds(), r.Blocker
-		}
+	if m.Full {
+		s.healthSeen(m)
 	}
+}
+
+// healthSeen takes over what a round of maintenance saw.
+func (s *Status) healthSeen(m messages.MaintenanceDone) {
+	for _, h := range m.Health.Queues {
+		e := s.queues[m.Database][h.Queue]
+		if e == nil {
+			continue
+		}
+		e.RotationAge, e.RotationBlocked, e.RotationBlocker = h.RotationAge.Seconds(), h.RotationBlocked, h.HolderText()
+		e.HolderConsumer = ""
+		if h.Holder == pgq.HolderConsumer {
+			e.HolderConsumer = h.HolderName
+		}
+		e.EventBytes, e.RetryEvents, e.RetryOldest, e.DeadEvents = h.EventBytes, h.RetryEvents, h.RetryOldest.Seconds(), h.DeadEvents
+	}
+	consumers := make([]messages.ConsumerStatus, 0, len(m.Health.Consumers))
+	for _, h := range m.Health.Consumers {
+		c := messages.ConsumerStatus{
+			Database: m.Database, Queue: h.Queue, Consumer: h.Consumer, Registered: h.Registered, LagSeconds: h.Lag.Seconds(),
+			LastSeen: h.LastSeen.Seconds(), PendingEvents: h.PendingEvents, OpenBatches: h.OpenBatches,
+			BatchOpen: h.BatchOpen.Seconds(), HoldsRotation: h.HoldsRotation, RetryEvents: h.RetryEvents, DeadEvents: h.DeadEvents,
+			State: string(h.State), StateSince: h.StateSince, Note: h.Note,
+		}
+		if h.MembersActive+h.MembersIdle > 0 {
+			c.Members = map[string]int{"active": h.MembersActive, "idle": h.MembersIdle, "stale": h.MembersStale}
+		}
+		consumers = append(consumers, c)
+	}
+	s.consumers[m.Database] = consumers
+	tables := make([]messages.TableStatus, 0, len(m.Health.Tables))
+	for _, t := range m.Health.Tables {
+		tables = append(tables, messages.TableStatus{
+			Database: m.Database, Queue: t.Queue, Kind: t.Kind, Bytes: max(t.Bytes, 0), DeadTuples: t.DeadTuples,
+		})
+	}
+	s.tables[m.Database] = tables
 }
 
 // snapshot copies everything; nothing of it is shared with the actor.
 func (s *Status) snapshot(now time.Time) messages.Snapshot {
 	snap := messages.Snapshot{Version: s.info.version, Instance: s.info.instance, Started: s.info.started, Now: now}
+	snap.Config = messages.ConfigStatus{
+		Loaded: s.config.Good, LastReload: s.config.At, OK: s.config.Err == "", LastError: s.config.Err,
+		RestartNeeded: slices.Clone(s.config.RestartNeeded),
+	}
 	for _, a := range s.actors {
-		snap.Actors = append(snap.Actors, *a)
+		copied := *a
+		copied.RecentFailures = s.failed.recent(a.Path, now)
+		snap.Actors = append(snap.Actors, copied)
 	}
 	slices.SortFunc(snap.Actors, func(a, b messages.ActorStatus) int { return comparePaths(a.Path, b.Path) })
 	for _, d := range s.databases {
@@ -187,6 +299,13 @@ func (s *Status) snapshot(now time.Time) messages.Snapshot {
 		snap.Databases = append(snap.Databases, copied)
 	}
 	slices.SortFunc(snap.Databases, func(a, b messages.DatabaseStatus) int { return cmp.Compare(a.Name, b.Name) })
+	for _, e := range s.workers {
+		snap.Workers = append(snap.Workers, *e)
+	}
+	slices.SortFunc(snap.Workers, func(a, b messages.WorkerStatus) int {
+		return cmp.Or(cmp.Compare(a.Database, b.Database), cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Consumer, b.Consumer),
+			cmp.Compare(a.Member, b.Member))
+	})
 	for _, queues := range s.queues {
 		for _, e := range queues {
 			q := e.QueueStatus
@@ -194,6 +313,18 @@ func (s *Status) snapshot(now time.Time) messages.Snapshot {
 			snap.Queues = append(snap.Queues, q)
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.tables)) {
+		snap.Tables = append(snap.Tables, s.tables[name]...)
+	}
+	snap.Operations = s.ops.list()
+	snap.Nodes = s.nodes.list(now)
+	snap.Archives = s.archives.list(now)
+	for _, consumers := range s.consumers {
+		snap.Consumers = append(snap.Consumers, consumers...) // nobody changes their maps
+	}
+	slices.SortFunc(snap.Consumers, func(a, b messages.ConsumerStatus) int {
+		return cmp.Or(cmp.Compare(a.Database, b.Database), cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Consumer, b.Consumer))
+	})
 	slices.SortFunc(snap.Queues, func(a, b messages.QueueStatus) int {
 		return cmp.Or(cmp.Compare(a.Database, b.Database), cmp.Compare(a.Queue, b.Queue))
 	})
@@ -213,9 +344,14 @@ func comparePaths(a, b string) int {
 
 // addDuration counts one duration.
 func addDuration(h *messages.Histogram, d time.Duration) {
-	i, _ := slices.BinarySearch(messages.TickBounds[:], d.Seconds())
+	addValue(h, messages.TickBounds[:], d.Seconds())
+}
+
+// addValue counts one value by bounds.
+func addValue(h *messages.Histogram, bounds []float64, v float64) {
+	i, _ := slices.BinarySearch(bounds, v)
 	h.Counts[i]++
-	h.Sum += d.Seconds()
+	h.Sum += v
 	h.Count++
 }
 

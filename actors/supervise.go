@@ -32,9 +32,11 @@ func fullJitter(base, limit time.Duration, n int) time.Duration {
 	return rand.N(d) + time.Millisecond
 }
 
-// newProps is the only way to build Props in this package: recovery middleware and our strategy on every actor.
-func newProps(env Env, produce func() actor.Actor) *actor.Props {
-	return actor.PropsFromProducer(produce, actor.WithSupervisor(stopChild), actor.WithReceiverMiddleware(recovery(env.Log)))
+// newProps is the only way to build Props in this package: recovery middleware, measurement and our strategy on every
+// actor. The props are for one incarnation.
+func newProps(env Env, kind string, produce func() actor.Actor) *actor.Props {
+	opts := []actor.PropsOption{actor.WithSupervisor(stopChild), actor.WithReceiverMiddleware(recovery(env.Log))}
+	return actor.PropsFromProducer(produce, append(opts, env.Meter.props(kind)...)...)
 }
 
 // recovery logs a panic with its stack. It swallows panics of Stopping and Stopped: a panic there would bring the
@@ -157,6 +159,27 @@ func (ch *children) ensure(c actor.Context, spec childSpec) {
 	}
 }
 
+// adopt gives the child another spec: the next incarnation is made from it, the living one is not touched.
+func (ch *children) adopt(spec childSpec) {
+	if k := ch.kids[spec.name]; k != nil {
+		k.spec = spec
+	}
+}
+
+// replace makes the child wanted with another spec: a living incarnation is stopped and followed by one from the new
+// spec, and one that waits after a failure starts at once, because what made it fail may be cured.
+func (ch *children) replace(c actor.Context, spec childSpec) {
+	ch.ts.disarm(spec.name)
+	if k := ch.kids[spec.name]; k != nil {
+		k.attempts = 0
+		if k.pid != nil && !k.stopping {
+			k.stopping = true
+			c.Stop(k.pid)
+		}
+	}
+	ch.ensure(c, spec)
+}
+
 // spawn starts one incarnation of k.
 func (ch *children) spawn(c actor.Context, k *child) {
 	if ch.halted || !k.want {
@@ -187,6 +210,20 @@ func (ch *children) park(c actor.Context, name, note string) {
 	if !ch.halted {
 		ch.tell(c, k, messages.Parked, note, "", time.Time{})
 	}
+}
+
+// await makes a child known that is not to run yet; note says what it waits for.
+func (ch *children) await(c actor.Context, spec childSpec, note string) {
+	if ch.kids == nil {
+		ch.kids = map[string]*child{}
+	}
+	k := ch.kids[spec.name]
+	if k == nil {
+		k = &child{}
+		ch.kids[spec.name] = k
+	}
+	k.spec, k.forget = spec, false
+	ch.park(c, spec.name, note)
 }
 
 // remove stops the child for good and takes it out of the status.

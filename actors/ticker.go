@@ -18,6 +18,8 @@ type TickSource interface {
 	SnapshotMark(ctx context.Context) (string, error)
 	// LoadTickStates reads the state of all queues without a write.
 	LoadTickStates(ctx context.Context) ([]pgq.TickState, error)
+	// TickPeriods reads option tick_period of the queues that have it.
+	TickPeriods(ctx context.Context) (map[string]time.Duration, error)
 	// Tick ticks one queue in a transaction of its own.
 	Tick(ctx context.Context, queue string) (tick int64, made bool, err error)
 }
@@ -63,6 +65,7 @@ type Ticker struct {
 	ticks   map[string]*tickRun
 	clock   timers
 	queues  map[string]*queueView
+	periods map[string]time.Duration // option tick_period
 	settled settling
 
 	mark   string
@@ -97,10 +100,11 @@ type tickRun struct {
 
 // looked is the result of a look; without states nothing was committed since the last one.
 type looked struct {
-	mark   string
-	full   bool
-	states []pgq.TickState
-	cost   time.Duration
+	mark    string
+	full    bool
+	states  []pgq.TickState
+	cost    time.Duration
+	periods map[string]time.Duration // nil: not read
 }
 
 // ticked is the result of one tick.
@@ -114,7 +118,7 @@ type ticked struct {
 
 // tickerProps builds the ticker of one database.
 func tickerProps(env Env, db string, p TickerParams, src TickSource, incarnation int64) *actor.Props {
-	return newProps(env, func() actor.Actor {
+	return newProps(env, kindTicker, func() actor.Actor {
 		return &Ticker{
 			env: env, p: p, src: src,
 			state:  reporter{env: env, kind: kindTicker, database: db},
@@ -173,7 +177,7 @@ func (t *Ticker) begin(c actor.Context) {
 }
 
 // lookAt reads the mark and, when it has changed or force says so, the queues. The mark is read first: what is
-// committed in between changes the next one.
+// committed in between changes the next one. Options change seldom: they are read only when forced.
 func lookAt(ctx context.Context, src TickSource, mark string, force bool) (looked, error) {
 	now, err := src.SnapshotMark(ctx)
 	if err != nil || (now == mark && !force) {
@@ -181,7 +185,11 @@ func lookAt(ctx context.Context, src TickSource, mark string, force bool) (looke
 	}
 	begin := time.Now()
 	states, err := src.LoadTickStates(ctx)
-	return looked{mark: now, full: true, states: states, cost: time.Since(begin)}, err
+	l := looked{mark: now, full: true, states: states, cost: time.Since(begin)}
+	if force && err == nil {
+		l.periods, err = src.TickPeriods(ctx)
+	}
+	return l, err
 }
 
 // sawQueues handles the outcome of a look.
@@ -204,8 +212,11 @@ func (t *Ticker) sawQueues(c actor.Context, l looked, err error) {
 	t.settled.look(l.mark, len(t.ticks) > 0)
 	t.mark = l.mark
 	if l.full {
-		t.fullAt, t.cost, t.news = now, (3*t.cost+l.cost)/4, true
-		t.update(l.states, now)
+		t.cost, t.news = (3*t.cost+l.cost)/4, true
+		if l.periods != nil {
+			t.fullAt, t.periods = now, l.periods
+		}
+		t.update(c, l.states, now)
 	}
 	t.dispatch(c, now)
 	t.say(c, now)
@@ -213,12 +224,15 @@ func (t *Ticker) sawQueues(c actor.Context, l looked, err error) {
 }
 
 // update takes over what a full look saw.
-func (t *Ticker) update(states []pgq.TickState, now time.Time) {
+func (t *Ticker) update(c actor.Context, states []pgq.TickState, now time.Time) {
 	seen := make(map[string]*queueView, len(states))
 	for _, s := range states {
 		q := t.queues[s.Queue]
 		if q == nil {
 			q = &queueView{state: s, before: s}
+		}
+		if s.LastTick > q.state.LastTick {
+			c.Send(c.Parent(), messages.TickMade{Queue: s.Queue, Tick: s.LastTick})
 		}
 		if s.EventSeq > q.state.EventSeq {
 			q.hot = now
@@ -235,6 +249,9 @@ func (t *Ticker) due(name string, q *queueView, now time.Time) time.Duration {
 		return never
 	}
 	in := dueIn(q.state, t.settled.covers(q.epoch), t.p.QuietPeriod)
+	if in != never && q.state.Ticks > 0 {
+		in = max(in, t.periods[name]-q.state.Lag())
+	}
 	if in != never {
 		in = max(in-now.Sub(q.seen), 0)
 	}
@@ -294,6 +311,7 @@ func (t *Ticker) tickDone(c actor.Context, r *tickRun, m ticked) {
 			}
 			q.fails, q.refused, q.blocked, q.figures.LastError = 0, 0, time.Time{}, ""
 			q.epoch = r.epoch
+			c.Send(c.Parent(), messages.TickMade{Queue: m.queue, Tick: m.tick})
 		default:
 			// The server saw it differently: another ticker was faster, or our clock stands at the very edge.
 			q.blocked = now.Add(min(t.p.MinPeriod<<min(q.refused, 10), max(t.p.Period, t.p.MinPeriod)))
@@ -307,7 +325,11 @@ func (t *Ticker) tickDone(c actor.Context, r *tickRun, m ticked) {
 
 // tickFailed counts a failed tick and keeps the queue away from the others for a while.
 func (t *Ticker) tickFailed(c actor.Context, q *queueView, m ticked, now time.Time) {
-	delay := fullJitter(respawnBase, respawnLimit, q.fails)
+	trouble, limit := t.src.Classify(m.err), respawnLimit
+	if trouble.Outage {
+		limit = reconnectLimit
+	}
+	delay := fullJitter(respawnBase, limit, q.fails)
 	q.fails++
 	q.blocked = now.Add(delay)
 	q.figures.Failed++
@@ -316,7 +338,7 @@ func (t *Ticker) tickFailed(c actor.Context, q *queueView, m ticked, now time.Ti
 		t.env.Log.Warn("tick failed", "db", t.state.database, "queue", m.queue, "err", m.err, "fails", q.fails,
 			"delay", delay.Round(time.Millisecond))
 	}
-	if t.src.Classify(m.err).Lost {
+	if trouble.Outage {
 		c.Send(c.Parent(), messages.DatabaseTroubled{Actor: treePath(c.Self()), Err: m.err})
 	}
 }
@@ -335,15 +357,16 @@ func (t *Ticker) schedule(c actor.Context, now time.Time) {
 		t.clock.arm(c, "look", wait)
 		return
 	}
-	due, wish := never, never
+	due, wish, limit := never, never, t.p.Period
 	for name, q := range t.queues {
 		in := t.due(name, q, now)
 		if !q.fresh && t.ticks[name] == nil {
 			in = max(0, q.blocked.Sub(now)) // just ticked: look what there is now
 		}
 		due = min(due, in)
+		limit = min(limit, quietLook(q.state, t.periods[name]))
 		if !q.hot.IsZero() && now.Sub(q.hot) < hotTime {
-			wish = min(wish, q.state.MaxLag/2)
+			wish = min(wish, max(q.state.MaxLag/2, t.periods[name]))
 			if q.fresh {
 				wish = min(wish, max(fullIn(q.before, q.state)-now.Sub(q.seen), 0))
 			}
@@ -352,7 +375,7 @@ func (t *Ticker) schedule(c actor.Context, now time.Time) {
 	if len(t.ticks) >= t.p.Parallel {
 		due = never
 	}
-	t.pause = nextLook(due, wish, t.pause, max(t.p.MinPeriod, lookShare*t.cost), t.p.Period)
+	t.pause = nextLook(due, wish, t.pause, max(t.p.MinPeriod, lookShare*t.cost), max(limit, t.p.MinPeriod))
 	t.clock.arm(c, "look", t.pause)
 }
 

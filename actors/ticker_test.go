@@ -61,11 +61,11 @@ func TestTicker_LagStaysNearMaxLagWhileEventsCome(t *testing.T) {
 		db.queues["q"].MaxLag = 20 * time.Millisecond
 		playTicker(t, db)
 		time.Sleep(time.Minute)
-		db.insert("q", 1)
-		time.Sleep(time.Second) // the first one is seen within the period
-		db.with(func() { clear(db.ticks) })
 		worst := time.Duration(0)
-		for range 100 {
+		for i := range 100 {
+			if i%10 == 0 {
+				time.Sleep(time.Minute) // the first one after a quiet time does not wait longer than the others
+			}
 			begin := time.Now()
 			before := db.count("q")
 			db.insert("q", 1)
@@ -77,6 +77,41 @@ func TestTicker_LagStaysNearMaxLagWhileEventsCome(t *testing.T) {
 		}
 		if worst > 40*time.Millisecond {
 			t.Errorf("an event waited %s for its tick", worst)
+		}
+	})
+}
+
+func TestTicker_TickPeriodOfAQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db := newFakeDB("slow", "free", "early")
+		for _, q := range db.queues {
+			q.MaxLag = 0
+		}
+		db.queues["early"].MaxLag = time.Minute
+		db.queues["early"].MaxCount = 1
+		db.periods = map[string]time.Duration{"slow": 200 * time.Millisecond, "early": 10 * time.Millisecond}
+		playTicker(t, db)
+		time.Sleep(time.Minute)
+		db.with(func() { clear(db.ticks) })
+		for range 400 {
+			db.insert("slow", 1)
+			db.insert("free", 1)
+			time.Sleep(5 * time.Millisecond)
+		}
+		if n := db.count("slow"); n < 8 || n > 11 {
+			t.Errorf("%d ticks in two seconds of a queue with tick_period 200 ms", n)
+		}
+		if n := db.count("free"); n < 50 {
+			t.Errorf("%d ticks in two seconds of a queue without tick_period", n)
+		}
+		// a short one is how soon the first event is looked for, whatever max_lag is
+		db.with(func() { delete(db.queues, "slow"); delete(db.queues, "free"); clear(db.ticks) })
+		time.Sleep(time.Minute)
+		before := db.count("early")
+		db.insert("early", 1)
+		time.Sleep(25 * time.Millisecond)
+		if db.count("early") == before {
+			t.Error("the first event after a quiet minute waits longer than tick_period for max_count")
 		}
 	})
 }

@@ -85,6 +85,15 @@ func finish[T any](w *worker, d done[T]) bool {
 	return true
 }
 
+// abandon gives up on the work: it is cancelled, its result is stale, and nobody waits for it. The channel is closed when
+// it has ended after all.
+func (w *worker) abandon() <-chan struct{} {
+	w.cancel()
+	w.cancel = nil
+	w.gen++
+	return w.idle
+}
+
 // busy reports whether work is under way.
 func (w *worker) busy() bool { return w.cancel != nil }
 

@@ -65,7 +65,7 @@ func (a *workActor) Receive(c actor.Context) {
 func TestWorker_ReturnsResultsAndErrorsOneAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		system, d := newSystem(t), &diary{}
-		pid := system.Root.Spawn(newProps(testEnv(t, nil), func() actor.Actor { return &workActor{d: d} }))
+		pid := system.Root.Spawn(newProps(testEnv(t, nil), "test", func() actor.Actor { return &workActor{d: d} }))
 		send := func(f func(context.Context) (string, error)) { system.Root.Send(pid, f) }
 		send(func(context.Context) (string, error) { time.Sleep(time.Minute); return "one", nil })
 		synctest.Wait()
@@ -82,7 +82,7 @@ func TestWorker_ReturnsResultsAndErrorsOneAtATime(t *testing.T) {
 func TestWorker_PanicFailsTheActorAndNotTheProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		system, d := newSystem(t), &diary{}
-		pid := system.Root.Spawn(newProps(testEnv(t, nil), func() actor.Actor { return &workActor{d: d} }).
+		pid := system.Root.Spawn(newProps(testEnv(t, nil), "test", func() actor.Actor { return &workActor{d: d} }).
 			Configure(actor.WithGuardian(stopChild)))
 		system.Root.Send(pid, func(context.Context) (string, error) { panic("broken") })
 		d.is(t, "halted", "stopped")
@@ -100,7 +100,7 @@ func TestWorkPanic_NamesTheValueAndKeepsTheStack(t *testing.T) {
 func TestWorker_StopDuringHangingWorkIsQuick(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		system, d := newSystem(t), &diary{}
-		pid := system.Root.Spawn(newProps(testEnv(t, nil), func() actor.Actor { return &workActor{d: d} }))
+		pid := system.Root.Spawn(newProps(testEnv(t, nil), "test", func() actor.Actor { return &workActor{d: d} }))
 		system.Root.Send(pid, func(ctx context.Context) (string, error) { <-ctx.Done(); return "late", ctx.Err() })
 		synctest.Wait()
 		begin := time.Now()
@@ -115,7 +115,7 @@ func TestWorker_StopDuringHangingWorkIsQuick(t *testing.T) {
 func TestWorker_StopDoesNotWaitForEverForWorkThatIgnoresIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		system, d, gate := newSystem(t), &diary{}, make(chan struct{})
-		pid := system.Root.Spawn(newProps(testEnv(t, nil), func() actor.Actor { return &workActor{d: d} }))
+		pid := system.Root.Spawn(newProps(testEnv(t, nil), "test", func() actor.Actor { return &workActor{d: d} }))
 		system.Root.Send(pid, func(context.Context) (string, error) { <-gate; return "late", nil })
 		synctest.Wait()
 		system.Root.Stop(pid)
@@ -129,7 +129,7 @@ func TestWorker_StopDoesNotWaitForEverForWorkThatIgnoresIt(t *testing.T) {
 func TestWorker_StaleResultIsIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		system, d := newSystem(t), &diary{}
-		pid := system.Root.Spawn(newProps(testEnv(t, nil), func() actor.Actor { return &workActor{d: d} }))
+		pid := system.Root.Spawn(newProps(testEnv(t, nil), "test", func() actor.Actor { return &workActor{d: d} }))
 		system.Root.Send(pid, func(context.Context) (string, error) { time.Sleep(time.Minute); return "true", nil })
 		// Results of a predecessor at the same address, with any generation.
 		for gen := range uint64(3) {
@@ -146,7 +146,7 @@ func TestWorker_StaleResultIsIgnored(t *testing.T) {
 func TestTimers_ReplacedAndDisarmedTimersStaySilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		system, d, a := newSystem(t), &diary{}, (*workActor)(nil)
-		pid := system.Root.Spawn(newProps(testEnv(t, nil), func() actor.Actor { a = &workActor{d: d}; return a }))
+		pid := system.Root.Spawn(newProps(testEnv(t, nil), "test", func() actor.Actor { a = &workActor{d: d}; return a }))
 		system.Root.Send(pid, func(c actor.Context) {
 			a.ts.arm(c, "x", time.Second)
 			a.ts.arm(c, "x", 3*time.Second)

@@ -1,0 +1,60 @@
+package actors
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/skytools/skyd/messages"
+)
+
+// archives are the figures of the WAL archives, by source.
+type archives map[string]*messages.ArchiveStatus
+
+// of gives the figures of a source.
+func (a archives) of(source string) *messages.ArchiveStatus {
+	if a[source] == nil {
+		a[source] = &messages.ArchiveStatus{Source: source}
+	}
+	return a[source]
+}
+
+// noteReceiver takes what a receiver tells.
+func (a archives) noteReceiver(m messages.ReceiverSeen) { a.of(m.Source).Receiver = &m.Receiver }
+
+// noteBackups takes what a keeper of backups tells.
+func (a archives) noteBackups(m messages.BackupsSeen) { a.of(m.Source).Backups = &m }
+
+// note adds what a shipper tells.
+func (a archives) note(m messages.ArchiveSeen) {
+	s := a.of(m.Source)
+	s.Archived += m.Archived
+	s.Bytes += m.Bytes
+	s.Failed += m.Failed
+	for reason, n := range m.Refused {
+		if s.Refused == nil {
+			s.Refused = map[string]int64{}
+		}
+		s.Refused[reason] += n
+	}
+	s.Ready, s.Oldest, s.LastError = m.Ready, m.Oldest, m.Err
+	if m.Last != "" {
+		s.Last, s.LastAt = m.Last, m.LastAt
+	}
+}
+
+// list gives copies, by source.
+func (a archives) list(now time.Time) []messages.ArchiveStatus {
+	out := make([]messages.ArchiveStatus, 0, len(a))
+	for _, s := range a {
+		o := *s
+		o.Refused = maps.Clone(s.Refused)
+		if !o.Oldest.IsZero() {
+			o.OldestSeconds = max(0, now.Sub(o.Oldest).Seconds())
+		}
+		out = append(out, o)
+	}
+	slices.SortFunc(out, func(x, y messages.ArchiveStatus) int { return cmp.Compare(x.Source, y.Source) })
+	return out
+}
