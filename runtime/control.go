@@ -11,7 +11,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
+	"time"
 )
 
 var (
@@ -99,6 +102,81 @@ func (s *controlSocket) close() error {
 
 // FetchStatus asks the daemon behind a control socket for its status. The error is ErrNotRunning when nobody answers.
 func FetchStatus(ctx context.Context, socket string) (Status, error) {
+	var s Status
+	err := ask(ctx, socket, http.MethodGet, "/api/v1/status", &s)
+	return s, err
+}
+
+// WaitOperation waits until an operation of the daemon behind a control socket has ended, and returns how. The error is
+// that of FetchStatus when the daemon went away meanwhile.
+func WaitOperation(ctx context.Context, socket string, op Operation) (Operation, error) {
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
+	for op.State == OperationRuns {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return op, fmt.Errorf("wait for operation %d, which is at %q: %w", op.ID, op.Step, ctx.Err())
+		}
+		s, err := FetchStatus(ctx, socket)
+		if err != nil {
+			return op, err
+		}
+		i := slices.IndexFunc(s.Operations, func(o Operation) bool { return o.ID == op.ID && o.Started.Equal(op.Started) })
+		if i < 0 { // a routine one that went well
+			op.State, op.Ended = OperationDone, s.Now
+			return op, nil
+		}
+		op = s.Operations[i]
+	}
+	return op, nil
+}
+
+// RequestReload asks the daemon behind a control socket to reload its configuration. The error is configs.Faults when
+// the daemon refuses it, and ErrNotRunning when nobody answers.
+func RequestReload(ctx context.Context, socket string) (Reloaded, error) {
+	var r Reloaded
+	err := ask(ctx, socket, http.MethodPost, "/api/v1/reload", &r)
+	return r, err
+}
+
+// RequestStop asks the daemon behind a control socket to end, and waits until it is gone. The error is ErrNotRunning
+// when there was none.
+func RequestStop(ctx context.Context, socket string) error {
+	if err := ask(ctx, socket, http.MethodPost, "/api/v1/stop", nil); err != nil {
+		return err
+	}
+	again := time.NewTicker(askAgain)
+	defer again.Stop()
+	for {
+		gone, err := unlocked(socket)
+		if gone || err != nil {
+			return err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the end of the daemon at %s: %w", socket, ctx.Err())
+		}
+	}
+}
+
+// unlocked reports whether the daemon of a socket has ended: it holds the lock beside it as long as it lives.
+func unlocked(socket string) (bool, error) {
+	lock, err := os.OpenFile(socket+".lock", os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look whether the daemon has ended: %w", err)
+	}
+	defer lock.Close() // gives the lock back
+	err = syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	return err == nil, nil
+}
+
+// ask puts one question to the daemon behind a control socket; answer may be nil.
+func ask(ctx context.Context, socket, method, path string, answer any) error {
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var dialer net.Dialer
@@ -107,25 +185,35 @@ func FetchStatus(ctx context.Context, socket string) (Status, error) {
 		DisableKeepAlives: true,
 	}
 	defer transport.CloseIdleConnections()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://skyd/api/v1/status", nil)
+	request, err := http.NewRequestWithContext(ctx, method, "http://skyd"+path, nil)
 	if err != nil {
-		return Status{}, err
+		return err
 	}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
 		if ctx.Err() != nil {
-			return Status{}, fmt.Errorf("ask the daemon at %s: %w", socket, ctx.Err())
+			return fmt.Errorf("ask the daemon at %s: %w", socket, ctx.Err())
 		}
-		return Status{}, fmt.Errorf("%w: %s: %w", ErrNotRunning, socket, rootCause(err))
+		return fmt.Errorf("%w: %s: %w", ErrNotRunning, socket, rootCause(err))
 	}
 	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
+	var refused faultsAnswer
+	switch response.StatusCode {
+	case http.StatusOK, http.StatusAccepted:
+		if answer == nil {
+			return nil
+		}
+		err = json.NewDecoder(response.Body).Decode(answer)
+	case http.StatusUnprocessableEntity:
+		if err = json.NewDecoder(response.Body).Decode(&refused); err == nil {
+			return refused.Faults
+		}
+	default:
 		text, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
-		return Status{}, fmt.Errorf("the daemon at %s answers %s: %s", socket, response.Status, text)
+		return fmt.Errorf("the daemon at %s answers %s: %s", socket, response.Status, strings.TrimSpace(string(text)))
 	}
-	var s Status
-	if err := json.NewDecoder(response.Body).Decode(&s); err != nil {
-		return Status{}, fmt.Errorf("read the answer of the daemon at %s: %w", socket, err)
+	if err != nil {
+		return fmt.Errorf("read the answer of the daemon at %s: %w", socket, err)
 	}
-	return s, nil
+	return nil
 }

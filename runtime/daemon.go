@@ -22,6 +22,19 @@ import (
 // Status is the snapshot of everything the daemon knows about itself.
 type Status = messages.Snapshot
 
+// ConfigStatus is the state of the configuration in a Status.
+type ConfigStatus = messages.ConfigStatus
+
+// Operation is a long operation in a Status.
+type Operation = messages.Operation
+
+// States of an Operation.
+const (
+	OperationRuns   = messages.OperationRuns
+	OperationDone   = messages.OperationDone
+	OperationFailed = messages.OperationFailed
+)
+
 // Build names the program.
 type Build struct {
 	Version  string
@@ -34,23 +47,43 @@ type Options struct {
 	Log *slog.Logger
 	// Build is shown in status and metrics.
 	Build Build
+	// Load reads the configuration again for Reload. Defaults to none: a reload is refused.
+	Load func(context.Context) (configs.Loaded, error)
+	// ApplyLog changes level and format of Log. Defaults to none: a change of them needs a restart.
+	ApplyLog func(configs.Log)
+	// Getenv looks up NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. Defaults to nothing: no systemd is told.
+	Getenv func(string) string
+	// Consumers are run beside those of the configuration, with handlers in Go. Reloads do not touch them.
+	Consumers []Consumer
+	// Nodes are run beside those of the configuration, with appliers in Go. Reloads do not touch them.
+	Nodes []Node
 	// Tracing takes the spans. Defaults to what configuration and environment say, which is nowhere without an endpoint.
 	Tracing trace.TracerProvider
 }
 
 // Daemon is the running skyd. Build it with New; Run runs it once.
 type Daemon struct {
-	config  configs.Config
+	mu      sync.Mutex
+	config  configs.Config // in force; after the start only by inForce and a reload
 	opts    Options
 	log     *slog.Logger
 	context context.Context // values of Run's context, for what has no context of its own
+	life    context.Context // cancelled when the end begins
 
+	tracing trace.TracerProvider
 	system  *actor.ActorSystem
 	root    *actor.PID
 	gone    chan struct{} // the tree has ended
 	ready   chan struct{}
 	letters deadLetters
 	ran     atomic.Bool
+	asked   chan struct{} // somebody asked for the end
+	askOnce sync.Once
+
+	reloading  chan struct{} // holds the turn of a reload
+	operations *actors.Operations
+	meter      *actors.Meter
+	notify     *notifier
 
 	http    net.Listener
 	control *controlSocket
@@ -74,7 +107,8 @@ func New(ctx context.Context, c configs.Config, opts Options) (*Daemon, error) {
 	}
 	return &Daemon{
 		config: c, opts: opts, log: opts.Log,
-		gone: make(chan struct{}), ready: make(chan struct{}),
+		gone: make(chan struct{}), ready: make(chan struct{}), asked: make(chan struct{}),
+		reloading: make(chan struct{}, 1), meter: &actors.Meter{},
 	}, nil
 }
 
@@ -97,11 +131,20 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 	base := context.WithoutCancel(ctx)
 	d.context = base
+	life, ending := context.WithCancel(base)
+	defer ending()
+	d.life = life
 	tracing, flush, err := d.startTracing(base)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, d.stage("flush traces", func() error { return flush(base) })) }()
+	if d.opts.Getenv != nil {
+		if d.notify, err = newNotifier(d.opts.Getenv, d.log); err != nil {
+			return err
+		}
+		defer d.notify.close()
+	}
 	if err := d.listen(ctx); err != nil {
 		return errors.Join(err, d.closeListeners())
 	}
@@ -112,16 +155,21 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	close(d.ready)
 	d.log.Info("skyd is running", "version", d.opts.Build.Version, "instance", d.config.Instance,
 		"databases", len(d.config.Databases), "http", listenText(d.http), "socket", d.control.path())
+	d.notify.ready(d.statusLine())
 
 	var cause error
 	select {
 	case <-ctx.Done():
-		d.log.Info("skyd is stopping", "timeout", d.config.ShutdownTimeout)
+	case <-d.asked:
 	case <-d.gone:
 		cause = ErrTreeEnded
 	case cause = <-failed:
 	}
-	stop := d.stage("stop the actors", func() error { return d.stopTree(base) })
+	ending()
+	d.notify.stopping()
+	limit := d.inForce().ShutdownTimeout
+	d.log.Info("skyd is stopping", "timeout", limit)
+	stop := d.stage("stop the actors", func() error { return d.stopTree(base, limit) })
 	shut := d.stage("close listeners", func() error {
 		err := serving.shutdown(base)
 		return errors.Join(err, d.closeListeners())
@@ -132,6 +180,21 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	}
 	d.log.Info("skyd has stopped")
 	return nil
+}
+
+// Stop asks a running daemon to end as if the context of Run were cancelled. It does not wait. Safe for concurrent use.
+func (d *Daemon) Stop() { d.askOnce.Do(func() { close(d.asked) }) }
+
+// inForce is the configuration in force.
+func (d *Daemon) inForce() configs.Config {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.config
+}
+
+// statusLine is what systemctl status shows.
+func (d *Daemon) statusLine() string {
+	return fmt.Sprintf("serving %d database(s), http %s", len(d.inForce().Databases), listenText(d.http))
 }
 
 // stage runs one stage of the end and logs how long it took.
@@ -216,16 +279,16 @@ func (d *Daemon) spawn(ctx context.Context, tracing trace.TracerProvider) error 
 		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(quietly(d.log.Handler())) }),
 		actor.WithDeadLetterThrottleInterval(time.Millisecond), actor.WithDeadLetterThrottleCount(1))
 	d.letters.watch(d.system)
-	env := actors.Env{Log: d.log, Tracer: tracing.Tracer(scopeName, trace.WithInstrumentationVersion(d.opts.Build.Version),
+	d.tracing = tracing
+	d.operations = actors.NewOperations(d.system)
+	env := actors.Env{Log: d.log, Meter: d.meter, Operations: d.operations, Tracer: tracing.Tracer(scopeName, trace.WithInstrumentationVersion(d.opts.Build.Version),
 		trace.WithSchemaURL(schemaURL)), Context: ctx}
-	p := actors.DaemonParams{Env: env, Version: d.opts.Build.Version, Instance: d.config.Instance, Stopped: d.gone}
-	for _, db := range d.config.Databases {
-		if db.Discover {
-			p.Discoveries = append(p.Discoveries, d.discovery(ctx, db))
-		} else {
-			p.Databases = append(p.Databases, d.database(ctx, db, db.Name, ""))
-		}
+	p := actors.DaemonParams{
+		Env: env, Version: d.opts.Build.Version, Instance: d.config.Instance, Stopped: d.gone,
+		Beat: d.notify.beat, BeatPeriod: d.notify.period(),
 	}
+	p.Databases, p.Discoveries = d.wanted(ctx, d.config)
+	p.Archives = d.archiveParams(d.config)
 	pid, err := d.system.Root.SpawnNamed(actors.DaemonProps(p), actors.RootName)
 	if err != nil {
 		return fmt.Errorf("spawn the root actor: %w", err)
@@ -234,11 +297,28 @@ func (d *Daemon) spawn(ctx context.Context, tracing trace.TracerProvider) error 
 	return nil
 }
 
-// database makes the actor parameters of one database.
-func (d *Daemon) database(ctx context.Context, db configs.Database, name, database string) actors.DatabaseParams {
+// wanted makes the parameters of everything that a configuration asks for.
+func (d *Daemon) wanted(ctx context.Context, c configs.Config) (dbs []actors.DatabaseParams, servers []actors.DiscoveryParams) {
+	for _, db := range c.Databases {
+		if db.Discover {
+			servers = append(servers, d.discoveryParams(ctx, c, db))
+		} else {
+			dbs = append(dbs, d.databaseParams(ctx, c, db, db.Name, ""))
+		}
+	}
+	return dbs, servers
+}
+
+// databaseParams makes the actor parameters of one database; database, when not empty, is one that was found.
+func (d *Daemon) databaseParams(ctx context.Context, c configs.Config, db configs.Database, name, database string) actors.DatabaseParams {
+	instance := c.Instance
 	p := actors.DatabaseParams{
-		Name: name, Optional: database != "", CheckPeriod: db.CheckPeriod, CheckTimeout: checkTimeout,
-		Open: func() (actors.Handle, error) { return openPool(ctx, db, d.config.Instance, name, database) },
+		Name: name, Optional: database != "" || archived(c, name), CheckPeriod: db.CheckPeriod, CheckTimeout: checkTimeout,
+		Open:       func() (actors.Handle, error) { return openPool(ctx, db, instance, name, database, tickConns(db)) },
+		Connection: connectionKey(db, instance, database),
+		Consumers:  d.consumerParams(ctx, c, db, name, database),
+		Nodes:      d.nodeParams(ctx, c, db, name, database),
+		Lease:      d.leaseParams(ctx, c, db, name, database),
 	}
 	if t := db.Ticker; t.Enabled {
 		p.Ticker = actors.TickerParams{
@@ -254,33 +334,36 @@ func (d *Daemon) database(ctx context.Context, db configs.Database, name, databa
 	return p
 }
 
-// discovery makes the actor parameters of a server whose databases are found out.
-func (d *Daemon) discovery(ctx context.Context, db configs.Database) actors.DiscoveryParams {
+// discoveryParams makes the actor parameters of a server whose databases are found out.
+func (d *Daemon) discoveryParams(ctx context.Context, c configs.Config, db configs.Database) actors.DiscoveryParams {
+	instance := c.Instance
+	found := db
+	found.Include, found.Exclude = nil, nil // who is served changes nothing for those that are
 	return actors.DiscoveryParams{
-		Name: db.Name, Period: db.CheckPeriod, Timeout: checkTimeout,
+		Name: db.Name, Period: db.CheckPeriod, Timeout: checkTimeout, Connection: connectionKey(db, instance, ""),
 		Open: func() (actors.Server, error) {
-			p, err := openPool(ctx, db, d.config.Instance, db.Name, "")
+			p, err := openPool(ctx, db, instance, db.Name, "", tickConns(db))
 			if err != nil {
 				return nil, err
 			}
 			return &server{pool: p, include: db.Include, exclude: db.Exclude}, nil
 		},
 		Database: func(name string) actors.DatabaseParams {
-			return d.database(ctx, db, db.Name+"."+name, name)
+			return d.databaseParams(ctx, c, found, db.Name+"."+name, name)
 		},
 	}
 }
 
 // stopTree stops the root actor and waits for it, at most shutdown_timeout.
-func (d *Daemon) stopTree(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, max(d.config.ShutdownTimeout, time.Millisecond))
+func (d *Daemon) stopTree(ctx context.Context, limit time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, max(limit, time.Millisecond))
 	defer cancel()
 	d.system.Root.Stop(d.root)
 	select {
 	case <-d.gone:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("actors still at work after %s: %w", d.config.ShutdownTimeout, ctx.Err())
+		return fmt.Errorf("actors still at work after %s: %w", limit, ctx.Err())
 	}
 }
 

@@ -28,6 +28,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	moving.install()
 	code := pgtest.Main(m)
 	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
@@ -88,11 +89,15 @@ func run(t testing.TB, tracing trace.TracerProvider, dbs ...configs.Database) *r
 
 func runConfig(t testing.TB, c configs.Config, tracing trace.TracerProvider) *running {
 	t.Helper()
+	return runOptions(t, c, Options{Tracing: tracing})
+}
+
+func runOptions(t testing.TB, c configs.Config, opts Options) *running {
+	t.Helper()
 	log := &logBuffer{}
-	d, err := New(t.Context(), c, Options{
-		Log: NewLogger(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})), Build: Build{Version: "v0"},
-		Tracing: tracing,
-	})
+	opts.Log = NewLogger(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	opts.Build = Build{Version: "v0"}
+	d, err := New(t.Context(), c, opts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/pprof"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/skytools/skyd/configs"
 )
 
 // askTime limits the questions that HTTP puts to the actors.
@@ -22,8 +25,10 @@ func (d *Daemon) httpHandler() http.Handler {
 	mux.HandleFunc("GET /livez", d.serveLive)
 	mux.HandleFunc("GET /healthz", d.serveLive)
 	mux.HandleFunc("GET /readyz", d.serveReady)
-	mux.HandleFunc("GET /readyz/{area}/{name}", d.serveReadyOne)
+	mux.HandleFunc("GET /readyz/{area}/{name...}", d.serveReadyOne)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(d.registry(), promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /primary/{queue}", d.serveRole("root"))
+	mux.HandleFunc("GET /replica/{queue}", d.serveRole("branch", "leaf"))
 	mux.HandleFunc("GET /api/v1/status", d.serveStatus)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "skyd %s\n/livez\n/readyz?verbose\n/metrics\n/api/v1/status\n", d.opts.Build.Version)
@@ -42,7 +47,44 @@ func (d *Daemon) httpHandler() http.Handler {
 func (d *Daemon) controlHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1/status", d.serveStatus)
+	mux.HandleFunc("POST /api/v1/reload", d.serveReload)
+	mux.HandleFunc("POST /api/v1/stop", d.serveStop)
 	return mux
+}
+
+// serveReload reloads the configuration: 200 with what was done, 422 with the faults of a configuration that is refused.
+func (d *Daemon) serveReload(w http.ResponseWriter, r *http.Request) {
+	done, err := d.Reload(r.Context())
+	faults := configs.Faults(nil)
+	switch {
+	case errors.As(err, &faults):
+		writeAnswer(w, http.StatusUnprocessableEntity, faultsAnswer{Faults: faults})
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	default:
+		writeAnswer(w, http.StatusOK, done)
+	}
+}
+
+// faultsAnswer is the answer to a reload that is refused.
+type faultsAnswer struct {
+	Faults configs.Faults `json:"faults"`
+}
+
+// serveStop asks the daemon to end; the answer does not wait for it.
+func (d *Daemon) serveStop(w http.ResponseWriter, _ *http.Request) {
+	d.log.Info("asked to stop on the control socket")
+	d.Stop()
+	writeAnswer(w, http.StatusAccepted, struct{}{})
+}
+
+// writeAnswer writes a JSON document.
+func writeAnswer(w http.ResponseWriter, code int, value any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(value) // a client that went away needs no answer
 }
 
 // serveLive answers while the root actor does.
@@ -67,29 +109,30 @@ func (d *Daemon) serveReady(w http.ResponseWriter, r *http.Request) {
 	writeChecks(w, checks, r.URL.Query().Has("verbose"))
 }
 
-// serveReadyOne answers for one actor; ?lag= limits the lag of a ticker.
+// serveReadyOne answers for one actor, or for all whose name begins or ends so; ?lag= limits the lag of a ticker or
+// consumer.
 func (d *Daemon) serveReadyOne(w http.ResponseWriter, r *http.Request) {
 	s, ok := d.statusFor(w, r)
 	if !ok {
 		return
 	}
-	name := r.PathValue("area") + "/" + r.PathValue("name")
-	checks := Health(s)
-	i := slices.IndexFunc(checks, func(c Check) bool { return c.Name == name })
-	if i < 0 {
-		http.Error(w, "no such check: "+name, http.StatusNotFound)
+	name := strings.TrimPrefix(r.URL.EscapedPath(), "/readyz/")
+	checks := slices.DeleteFunc(Health(s), func(c Check) bool { return !selects(name, c.Name) })
+	if len(checks) == 0 {
+		http.Error(w, "no such check: "+name+"; /readyz?verbose lists them", http.StatusNotFound)
 		return
 	}
-	c := checks[i]
 	if text := r.URL.Query().Get("lag"); text != "" {
 		limit, err := time.ParseDuration(text)
 		if err != nil {
 			http.Error(w, "lag must be a duration like 30s", http.StatusBadRequest)
 			return
 		}
-		c = withLag(c, s, limit)
+		for i := range checks {
+			checks[i] = withLag(checks[i], s, limit)
+		}
 	}
-	writeChecks(w, []Check{c}, true)
+	writeChecks(w, checks, true)
 }
 
 // writeChecks writes the answer of a readiness request.
@@ -122,10 +165,7 @@ func (d *Daemon) serveStatus(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	_ = enc.Encode(s) // a client that went away needs no answer
+	writeAnswer(w, http.StatusOK, s)
 }
 
 // statusFor asks for the snapshot on behalf of a request, and answers the request when there is none.

@@ -65,7 +65,7 @@ func TestPool_PasswordFileIsReadForEveryConnection(t *testing.T) {
 	p, err := openPool(t.Context(), configs.Database{
 		DSN: "host=127.0.0.1 port=1 dbname=x", PasswordFile: file,
 		Ticker: configs.DefaultConfig().Ticker,
-	}, "i", "x", "")
+	}, "i", "x", "", 5)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,13 +97,15 @@ func TestClassify(t *testing.T) {
 		err  error
 		want actors.Trouble
 	}{
-		{&pgconn.PgError{Code: "25006"}, actors.Trouble{Reason: "read_only", Lost: true}},
-		{&pgconn.PgError{Code: "57P01"}, actors.Trouble{Reason: "closed", Lost: true}},
+		{&pgconn.PgError{Code: "25006"}, actors.Trouble{Reason: "read_only", Lost: true, Outage: true}},
+		{&pgconn.PgError{Code: "57P01"}, actors.Trouble{Reason: "closed", Lost: true, Outage: true}},
 		{&pgconn.PgError{Code: "28P01"}, actors.Trouble{Reason: "auth", Permanent: true}},
 		{&pgconn.PgError{Code: "3D000"}, actors.Trouble{Reason: "auth", Permanent: true}},
 		{&pgconn.PgError{Code: "40001"}, actors.Trouble{Reason: "other"}},
-		{context.DeadlineExceeded, actors.Trouble{Reason: "timeout"}},
-		{io.ErrUnexpectedEOF, actors.Trouble{Reason: "closed", Lost: true}},
+		{context.DeadlineExceeded, actors.Trouble{Reason: "timeout", Outage: true}},
+		{context.Canceled, actors.Trouble{Reason: "other"}},
+		{&pgconn.PgError{Code: "53100"}, actors.Trouble{Reason: "other", Outage: true}},
+		{io.ErrUnexpectedEOF, actors.Trouble{Reason: "closed", Lost: true, Outage: true}},
 		{pgq.ErrNotInstalled, actors.Trouble{Reason: "other", Permanent: true}},
 	} {
 		if got := classify(c.err); got != c.want {
@@ -125,6 +127,8 @@ func TestHealth_RedOnlyWhenSomeoneShouldLook(t *testing.T) {
 		{"starting for long", messages.ActorStatus{State: messages.Starting, DownSince: now.Add(-grace)}, false},
 		{"away for a moment", messages.ActorStatus{State: messages.Backoff, DownSince: now.Add(-grace / 2)}, true},
 		{"crash loop", messages.ActorStatus{State: messages.Starting, DownSince: now.Add(-time.Minute), Restarts: 9}, false},
+		{"crash loop, runs for a moment", messages.ActorStatus{State: messages.Running, RecentFailures: flapping}, false},
+		{"failed once", messages.ActorStatus{State: messages.Running, RecentFailures: 1, Restarts: 7}, true},
 		{"needs a human", messages.ActorStatus{State: messages.Failed, DownSince: now}, false},
 		{"parked by its parent", messages.ActorStatus{State: messages.Parked, DownSince: now.Add(-time.Hour)}, true},
 		{"found, may not connect", messages.ActorStatus{State: messages.Failed, Optional: true, DownSince: now}, true},

@@ -17,13 +17,12 @@ import (
 
 	"github.com/skytools/skyd/actors"
 	"github.com/skytools/skyd/configs"
-	"github.com/skytools/skyd/messages"
 	"github.com/skytools/skyd/pgq"
 )
 
 const (
 	// checkTimeout limits one look whether a database is there, with the connect.
-	checkTimeout = 10 * time.Second
+	checkTimeout = 5 * time.Second
 	// idleTime is how long a connection of a pool may have nothing to do; between looks the ticker keeps its own busy.
 	idleTime = time.Minute
 )
@@ -33,8 +32,11 @@ type pool struct{ db *pgq.DB }
 
 var _ actors.Handle = (*pool)(nil)
 
-// openPool makes the pool of a configured database; database, when not empty, replaces the one the DSN names.
-func openPool(ctx context.Context, d configs.Database, instance, name, database string) (*pool, error) {
+// tickConns is how many connections ticker, maintainer and database actor need: + look, round, retry, check.
+func tickConns(d configs.Database) int { return d.Ticker.Parallel + 4 }
+
+// openPool makes a pool of up to conns connections to a configured database; database, when not empty, replaces the one the DSN names.
+func openPool(ctx context.Context, d configs.Database, instance, name, database string, conns int) (*pool, error) {
 	dsn := d.DSN
 	if database != "" {
 		var err error
@@ -47,16 +49,42 @@ func openPool(ctx context.Context, d configs.Database, instance, name, database 
 		pgq.WithConfig(func(c *pgxpool.Config) {
 			c.MaxConnIdleTime = idleTime
 			setPassword(c, d)
+			findPrimary(c.ConnConfig)
 		}),
 	}
+	if d.Pooler == "transaction" {
+		opts = append(opts, pgq.WithTransactionPooler())
+	}
 	if !strings.Contains(dsn, "pool_max_conns") {
-		opts = append(opts, pgq.WithMaxConns(int32(d.Ticker.Parallel)+4)) // + look, round, retry, check
+		opts = append(opts, pgq.WithMaxConns(int32(conns)))
 	}
 	db, err := pgq.Open(ctx, dsn, opts...)
 	if err != nil {
 		return nil, err
 	}
 	return &pool{db: db}, nil
+}
+
+// findPrimary makes a DSN with several hosts find the one that takes writes, unless the DSN says itself what it wants, and
+// makes sure that all of them are asked within the time of one look, also when the first ones are silent.
+func findPrimary(c *pgx.ConnConfig) {
+	hosts := map[string]bool{fmt.Sprint(c.Host, c.Port): true}
+	for _, f := range c.Fallbacks { // also of one host with and without TLS
+		hosts[fmt.Sprint(f.Host, f.Port)] = true
+	}
+	if len(hosts) == 1 {
+		return
+	}
+	c.ConnectTimeout = min(c.ConnectTimeout, checkTimeout/time.Duration(len(hosts)))
+	if c.ValidateConnect == nil {
+		c.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+}
+
+// OpenDatabase opens a configured database for a one-shot command, with its password and at most so many connections. It
+// does not connect.
+func OpenDatabase(ctx context.Context, d configs.Database, conns int32) (*pgq.DB, error) {
+	return pgq.Open(ctx, d.DSN, pgq.WithMaxConns(conns), pgq.WithConfig(func(c *pgxpool.Config) { setPassword(c, d) }))
 }
 
 // setPassword gives a pool the password that is configured outside of the DSN. A file is read for every connection, so
@@ -108,12 +136,12 @@ func withDatabase(dsn, database string) (string, error) {
 
 // Check implements actors.Handle.
 func (p *pool) Check(ctx context.Context) (actors.Health, error) {
-	standby, err := pgq.InRecovery(ctx, p.db)
+	standby, readOnly, err := pgq.WriteState(ctx, p.db)
 	if err != nil {
 		return actors.Health{}, err
 	}
 	version, ok, err := pgq.Installed(ctx, p.db)
-	return actors.Health{Installed: ok, Version: version, InRecovery: standby}, err
+	return actors.Health{Installed: ok, Version: version, InRecovery: standby, ReadOnly: readOnly}, err
 }
 
 // SnapshotMark implements actors.TickSource.
@@ -122,6 +150,11 @@ func (p *pool) SnapshotMark(ctx context.Context) (string, error) { return pgq.Sn
 // LoadTickStates implements actors.TickSource.
 func (p *pool) LoadTickStates(ctx context.Context) ([]pgq.TickState, error) {
 	return pgq.LoadTickStates(ctx, p.db)
+}
+
+// TickPeriods implements actors.TickSource.
+func (p *pool) TickPeriods(ctx context.Context) (map[string]time.Duration, error) {
+	return pgq.TickPeriods(ctx, p.db)
 }
 
 // Tick implements actors.TickSource.
@@ -139,33 +172,22 @@ func (p *pool) RunMaintOp(ctx context.Context, op pgq.MaintOp) (bool, error) {
 	return pgq.RunMaintOp(ctx, p.db, op)
 }
 
-// RetryEvents implements actors.MaintenanceSource.
-func (p *pool) RetryEvents(ctx context.Context) (int, error) { return pgq.RetryEvents(ctx, p.db) }
-
-// Rotations implements actors.MaintenanceSource.
-func (p *pool) Rotations(ctx context.Context) ([]messages.Rotation, error) {
-	queues, err := pgq.QueueInfos(ctx, p.db)
-	if err != nil {
-		return nil, err
+// RetryEvents implements actors.MaintenanceSource. What was redelivered too often already does not come back.
+func (p *pool) RetryEvents(ctx context.Context) (int, error) {
+	if _, err := pgq.BuryWorn(ctx, p.db); err != nil {
+		return 0, err
 	}
-	consumers, err := pgq.ConsumerInfos(ctx, p.db)
-	if err != nil {
-		return nil, err
-	}
-	now, rotations := time.Now(), make([]messages.Rotation, 0, len(queues))
-	for _, q := range queues {
-		rotations = append(rotations, messages.Rotation{
-			Queue: q.Name, Age: q.RotationAge(now), Period: q.RotationPeriod, Blocker: q.RotationBlocker(now, consumers),
-		})
-	}
-	return rotations, nil
+	return pgq.RetryEvents(ctx, p.db)
 }
+
+// Health implements actors.MaintenanceSource.
+func (p *pool) Health(ctx context.Context) (pgq.Health, error) { return pgq.GetHealth(ctx, p.db) }
 
 // Classify implements actors.Handle.
 func (p *pool) Classify(err error) actors.Trouble { return classify(err) }
 
 func classify(err error) actors.Trouble {
-	t := actors.Trouble{Reason: "other", Lost: pgq.ConnectionLost(err), Permanent: pgq.Permanent(err)}
+	t := actors.Trouble{Reason: "other", Lost: pgq.ConnectionLost(err), Outage: pgq.Outage(err), Permanent: pgq.Permanent(err)}
 	state := pgq.SQLState(err)
 	switch {
 	case pgq.ReadOnly(err):

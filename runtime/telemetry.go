@@ -54,7 +54,7 @@ func (d *Daemon) startTracing(ctx context.Context) (trace.TracerProvider, func(c
 	if err != nil {
 		d.log.Warn("describe this process for traces", "err", err) // a partial resource is still right
 	}
-	opts := []sdktrace.TracerProviderOption{sdktrace.WithBatcher(exporter), sdktrace.WithResource(res)}
+	opts := []sdktrace.TracerProviderOption{sdktrace.WithBatcher(exporter), sdktrace.WithResource(res), sdktrace.WithIDGenerator(traceIDs{})}
 	if os.Getenv("OTEL_TRACES_SAMPLER") == "" {
 		opts = append(opts, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(d.config.Telemetry.SampleRatio))))
 	}
