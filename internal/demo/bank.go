@@ -37,10 +37,11 @@ create schema book;
 -- No key: an event that is processed twice shall show, not fail.
 create table book.processed (ev_id bigint not null, tbl text not null, txn bigint not null);
 -- Balances as the update events tell them.
-create table book.balances (tbl text, id int, balance bigint not null, primary key (tbl, id));
--- Sums over all events.
-create table book.totals (batches bigint not null, events bigint not null, delta bigint not null);
-insert into book.totals values (0, 0, 0);
+create table book.balances (tbl text, id int, balance bigint not null, changes bigint not null, primary key (tbl, id));
+-- Who finished which batch, and sums over its events.
+create table book.batches (tick bigint not null, member text not null, events bigint not null, delta bigint not null);
+create view book.totals as
+    select count(*) as batches, coalesce(sum(events), 0)::bigint as events, coalesce(sum(delta), 0)::bigint as delta from book.batches;
 analyze;`
 
 // makeBank makes and fills the tables.

@@ -1,13 +1,15 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -15,10 +17,12 @@ import (
 	"github.com/skytools/skyd/pgq"
 )
 
-// bookkeeper is the consumer: it writes down what the events say, in the transaction that finishes their batch.
+// bookkeeper is a member of the consumer's group: it writes down what the events say, in the transaction that finishes
+// their batch.
 type bookkeeper struct {
-	mu        sync.Mutex
-	latencies []time.Duration // since taken last; for show
+	member string
+	tell   func(note)
+	hold   atomic.Bool // stop in the middle of the next batch
 }
 
 // page is what the events of one batch amount to.
@@ -27,8 +31,11 @@ type page struct {
 	tables   []string
 	txns     []int64
 	delta    int64
-	balances map[row]int64 // the last one counts
+	balances map[row]state // the last one counts
 }
+
+// state is a balance, and the how manieth of its row: the members of a group work on batches in any order.
+type state struct{ balance, changes int64 }
 
 // row is a row of a table with balances.
 type row struct {
@@ -38,14 +45,15 @@ type row struct {
 
 const (
 	bookEvents = `insert into book.processed (ev_id, tbl, txn) select * from unnest($1::bigint[], $2::text[], $3::bigint[])`
-	bookRows   = `insert into book.balances as b (tbl, id, balance) select * from unnest($1::text[], $2::bigint[], $3::bigint[])
-    on conflict (tbl, id) do update set balance = excluded.balance`
-	bookTotals = `update book.totals set batches = batches + 1, events = events + $1, delta = delta + $2`
+	bookRows   = `insert into book.balances as b (tbl, id, balance, changes)
+    select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[])
+    on conflict (tbl, id) do update set balance = excluded.balance, changes = excluded.changes where b.changes < excluded.changes`
+	bookBatch = `insert into book.batches (tick, member, events, delta) values ($1, $2, $3, $4)`
 )
 
-// book is the handler of the consumer.
+// book is the handler of the members.
 func (k *bookkeeper) book(ctx context.Context, tx pgx.Tx, b *pgq.Batch) error {
-	p := page{balances: make(map[row]int64)}
+	p := page{balances: make(map[row]state)}
 	var times []time.Time
 	for ev, err := range b.Events(ctx) {
 		if err != nil {
@@ -56,23 +64,49 @@ func (k *bookkeeper) book(ctx context.Context, tx pgx.Tx, b *pgq.Batch) error {
 		}
 		times = append(times, ev.Time)
 	}
-	var (
-		tables   []string
-		ids      []int64
-		balances []int64
-	)
-	for r, balance := range p.balances {
-		tables, ids, balances = append(tables, r.table), append(ids, r.id), append(balances, balance)
+	if k.hold.Swap(false) {
+		return k.stand(ctx, tx, b, p)
 	}
 	var out pgx.Batch
 	out.Queue(bookEvents, p.events, p.tables, p.txns)
-	out.Queue(bookRows, tables, ids, balances)
-	out.Queue(bookTotals, len(p.events), p.delta)
+	p.queueRows(&out)
+	out.Queue(bookBatch, b.TickID, k.member, len(p.events), p.delta)
 	if err := tx.SendBatch(ctx, &out).Close(); err != nil {
 		return err
 	}
-	k.saw(times)
+	latencies, now := make([]time.Duration, len(times)), time.Now()
+	for i, t := range times {
+		latencies[i] = now.Sub(t)
+	}
+	k.tell(note{Latencies: latencies})
 	return nil
+}
+
+// stand writes the events down and goes no further. The balances are not touched: the others want those rows.
+func (k *bookkeeper) stand(ctx context.Context, tx pgx.Tx, b *pgq.Batch, p page) error {
+	if _, err := tx.Exec(ctx, bookEvents, p.events, p.tables, p.txns); err != nil {
+		return err
+	}
+	k.tell(note{Holding: &held{Tick: b.TickID, Events: len(p.events)}})
+	<-ctx.Done()
+	return errHeld
+}
+
+// queueRows writes the balances, in an order that is the same for all members, so that they do not wait in a circle.
+func (p *page) queueRows(out *pgx.Batch) {
+	rows := slices.SortedFunc(maps.Keys(p.balances), func(a, b row) int {
+		return cmp.Or(cmp.Compare(a.table, b.table), cmp.Compare(a.id, b.id))
+	})
+	var (
+		tables                 []string
+		ids, balances, changes []int64
+	)
+	for _, r := range rows {
+		s := p.balances[r]
+		tables, ids = append(tables, r.table), append(ids, r.id)
+		balances, changes = append(balances, s.balance), append(changes, s.changes)
+	}
+	out.Queue(bookRows, tables, ids, balances, changes)
 }
 
 // add reads one event.
@@ -111,35 +145,14 @@ func (p *page) addBalance(ev *pgq.Event, table, key string) (txn int64, err erro
 	if err != nil {
 		return 0, err
 	}
-	var n [3]int64
-	for i, column := range []string{key, "balance", "last_txn"} {
+	var n [4]int64
+	for i, column := range []string{key, "balance", "changes", "last_txn"} {
 		if n[i], err = strconv.ParseInt(values.Get(column), 10, 64); err != nil {
 			return 0, fmt.Errorf("column %s: %w", column, err)
 		}
 	}
-	p.balances[row{table, n[0]}] = n[1]
-	return n[2], nil
-}
-
-// saw notes how old events were when they had been handled.
-func (k *bookkeeper) saw(times []time.Time) {
-	now := time.Now()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, t := range times {
-		k.latencies = append(k.latencies, now.Sub(t))
+	if r := (row{table, n[0]}); p.balances[r].changes < n[2] {
+		p.balances[r] = state{n[1], n[2]}
 	}
-}
-
-// take returns median and 99th percentile of the latencies since the last call.
-func (k *bookkeeper) take() (p50, p99 time.Duration) {
-	k.mu.Lock()
-	l := k.latencies
-	k.latencies = nil
-	k.mu.Unlock()
-	if len(l) == 0 {
-		return 0, 0
-	}
-	slices.Sort(l)
-	return l[len(l)/2], l[len(l)*99/100]
+	return n[3], nil
 }

@@ -4,18 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"io"
+	"maps"
 	goruntime "runtime"
+	"slices"
 	"time"
 
-	"github.com/skytools/skyd/configs"
 	"github.com/skytools/skyd/pgq"
 	"github.com/skytools/skyd/pgqsql"
 	"github.com/skytools/skyd/runtime"
 )
 
-// Options say how to run and where to show it. The zero value runs in silence.
+// Options say how to run and where to show it. All but Program may be zero, which runs in silence.
 type Options struct {
+	// Program is the command that runs Part, as a process of its own.
+	Program []string
 	// Duration is how long the workload runs. Defaults to 30 s.
 	Duration time.Duration
 	// Connections is how many transfers run at the same time. Defaults to 4.
@@ -34,8 +37,9 @@ type Options struct {
 	Show func(Sample)
 	// ShowEvery defaults to 1 s.
 	ShowEvery time.Duration
-	// Log takes the log of daemon and consumer. Defaults to nowhere.
-	Log *slog.Logger
+	// Log takes the log of daemons and members, in LogFormat. Defaults to nowhere.
+	Log       io.Writer
+	LogFormat string
 
 	// audit is called in place of the proof; tests break things there.
 	audit func(ctx context.Context, db *pgq.DB, acknowledged []int64) (Proof, error)
@@ -60,8 +64,8 @@ func (o Options) withDefaults() Options {
 	if o.ShowEvery <= 0 {
 		o.ShowEvery = time.Second
 	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
+	if o.Log != nil {
+		o.Log = &lockedWriter{w: o.Log}
 	}
 	if o.audit == nil {
 		o.audit = func(ctx context.Context, db *pgq.DB, acknowledged []int64) (Proof, error) {
@@ -77,6 +81,8 @@ type Report struct {
 	Workload time.Duration `json:"-"`      // how long it ran
 	Proof    Proof         `json:"proof"`
 	Crash    Crash         `json:"crash"`
+	Takeover Takeover      `json:"takeover"`
+	Failover Failover      `json:"failover"`
 	Latency  Latency       `json:"latency"`
 	Activity Activity      `json:"activity"`
 	// Kept tells where the data is; only with Options.Keep.
@@ -154,6 +160,9 @@ func prepare(ctx context.Context, db *pgq.DB) error {
 	if _, err := pgq.RegisterConsumer(ctx, db, queueName, consumerName); err != nil {
 		return err
 	}
+	if err := makeGroup(ctx, db); err != nil {
+		return err
+	}
 	return makeTriggers(ctx, db)
 }
 
@@ -163,8 +172,10 @@ type show struct {
 	srv *server
 	db  *pgq.DB
 
-	work  *workload
-	books *bookkeeper
+	work    *workload
+	seen    latencies
+	daemons map[string]*part
+	members []*part
 }
 
 // play runs everything on the prepared database, up to the proof.
@@ -184,20 +195,14 @@ func (s *show) play(ctx context.Context, report *Report) (err error) {
 		return err
 	}
 	defer s.work.close()
-	watch := &watcher{o: s.o, db: s.db, work: s.work, books: s.books}
+	watch := &watcher{o: s.o, db: s.db, work: s.work, seen: &s.seen}
 	watch.begin(ctx)
 
 	s.o.Say(fmt.Sprintf("workload: %d connections, up to %d transfers a second, 4 row changes each", s.o.Connections, s.o.Rate))
 	begin := time.Now()
 	stopWork, finishWork := crew.start("workload", s.work.run), s.work.finish
 	stopWatch := crew.start("watch", watch.run)
-	if err := sleep(ctx, s.o.Duration/2); err != nil {
-		return err
-	}
-	if report.Crash, err = s.crash(ctx); err != nil {
-		return err
-	}
-	if err := sleep(ctx, s.o.Duration-time.Since(begin)); err != nil {
+	if err := s.breakThings(ctx, begin, report); err != nil {
 		return err
 	}
 	finishWork()
@@ -205,7 +210,7 @@ func (s *show) play(ctx context.Context, report *Report) (err error) {
 		return err
 	}
 	report.Workload = time.Since(begin)
-	s.o.Say("workload stopped; the consumer works off the rest")
+	s.o.Say("workload stopped; the consumers work off the rest")
 	if err := drain(ctx, s.db); err != nil {
 		return err
 	}
@@ -215,50 +220,61 @@ func (s *show) play(ctx context.Context, report *Report) (err error) {
 	return s.conclude(ctx, report, watch)
 }
 
-// startServices starts daemon and consumer, and returns when the daemon ticks. The returned function stops both.
+// breakThings kills one thing after the other, and returns when the time of the workload is over.
+func (s *show) breakThings(ctx context.Context, begin time.Time, report *Report) error {
+	for i, act := range []func() error{
+		func() (err error) { report.Takeover, err = s.killMember(ctx); return err },
+		func() (err error) { report.Crash, err = s.crash(ctx); return err },
+		func() (err error) { report.Failover, err = s.killDaemon(ctx); return err },
+		func() error { return nil },
+	} {
+		if err := sleep(ctx, time.Duration(i+1)*s.o.Duration/4-time.Since(begin)); err != nil {
+			return err
+		}
+		if err := act(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startServices starts the daemons and the members of the group, and returns when a daemon ticks. The returned function
+// stops those that live.
 func (s *show) startServices(ctx context.Context, crew *crew) (stop func() error, err error) {
 	before, err := pgq.GetQueueInfo(ctx, s.db, queueName)
 	if err != nil {
 		return nil, err
 	}
-	daemon, err := runtime.New(ctx, daemonConfig(s.srv.dsn()), runtime.Options{Log: s.o.Log, Build: s.o.Build})
-	if err != nil {
-		return nil, err
+	s.daemons = make(map[string]*part)
+	for _, name := range daemonNames {
+		if s.daemons[name], err = s.startPart(crew, order{Name: name}); err != nil {
+			return nil, err
+		}
 	}
-	s.books = &bookkeeper{}
-	consumerDB, err := pgq.Open(ctx, s.srv.dsn(), pgq.WithApplicationName("skyd/demo/consumer"), pgq.WithPreparedStatements(),
-		pgq.WithMaxConns(3))
-	if err != nil {
-		return nil, err
+	for _, name := range memberNames {
+		p, err := s.startPart(crew, order{Name: name, Member: true})
+		if err != nil {
+			return nil, err
+		}
+		s.members = append(s.members, p)
 	}
-	consumer := pgq.NewConsumer(consumerDB, queueName, consumerName, pgq.BatchTxHandler(s.books.book),
-		pgq.ConsumerOptions{Logger: s.o.Log, BackoffMin: 50 * time.Millisecond, BackoffMax: time.Second})
-	stopDaemon := crew.start("daemon", daemon.Run)
-	stopConsumer := crew.start("consumer", func(ctx context.Context) error {
-		defer consumerDB.Close()
-		return consumer.Run(ctx)
-	})
 	err = until(ctx, func() bool {
 		now, err := pgq.GetQueueInfo(ctx, s.db, queueName)
 		return err == nil && now.LastTick > before.LastTick
 	})
 	if err == nil {
-		s.o.Say("skyd daemon ticks and rotates the queue, a transactional consumer follows")
+		s.o.Say(fmt.Sprintf("%d daemons run, one of them has the lease, ticks and rotates; %d members of a group share the batches",
+			len(s.daemons), len(s.members)))
 	}
-	return func() error { return errors.Join(stopConsumer(true), stopDaemon(true)) }, err
+	return s.stopServices, err
 }
 
-// daemonConfig is the configuration of the daemon: the built-in defaults, but eager and without listeners.
-func daemonConfig(dsn string) configs.Config {
-	c := configs.DefaultConfig()
-	c.Instance = "demo"
-	c.ShutdownTimeout = 5 * time.Second
-	c.HTTP.Listen, c.Control.Socket = configs.None, configs.None
-	c.Maintenance.Period = time.Second
-	c.Databases = []configs.Database{{
-		Name: "demo", DSN: dsn, CheckPeriod: time.Second, Ticker: c.Ticker, Maintenance: c.Maintenance,
-	}}
-	return c
+// stopServices ends the members before the daemons.
+func (s *show) stopServices() (err error) {
+	for _, p := range append(slices.Clone(s.members), slices.Collect(maps.Values(s.daemons))...) {
+		err = errors.Join(err, p.end(true))
+	}
+	return err
 }
 
 // conclude computes the report when everything has stopped.
@@ -267,7 +283,7 @@ func (s *show) conclude(ctx context.Context, report *Report, watch *watcher) (er
 		return fmt.Errorf("compare tables and events: %w", err)
 	}
 	s.work.count(&report.Proof)
-	if report.Latency, err = measureLatency(ctx, s.db, report.Crash); err != nil {
+	if report.Latency, err = measureLatency(ctx, s.db, report); err != nil {
 		return err
 	}
 	report.Activity, err = watch.activity(ctx)

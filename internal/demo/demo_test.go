@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +19,15 @@ import (
 	"github.com/skytools/skyd/pgq"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "part" {
+		if err := Part(context.Background(), os.Stdin, os.Stdout, os.Stderr); err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // needServer ends the test where no server can be run.
 func needServer(t *testing.T) {
@@ -61,7 +69,7 @@ func options(t *testing.T) (Options, *told) {
 		}
 	})
 	return Options{
-		Duration: 4 * time.Second, ShowEvery: 100 * time.Millisecond, Say: o.say, Log: slog.New(slog.NewTextHandler(o, nil)),
+		Program: []string{os.Args[0], "part"}, Duration: 4 * time.Second, ShowEvery: 100 * time.Millisecond, Say: o.say, Log: o, LogFormat: "text",
 	}, o
 }
 
@@ -101,6 +109,12 @@ func TestRun_ProvesExactlyOnceOverACrash(t *testing.T) {
 	}
 	if c := r.Crash; c.Server <= 0 || c.Workload < c.Server || c.Daemon < c.Server || c.Consumer < c.Server {
 		t.Errorf("came back after %+v, want everybody after the server", c)
+	}
+	if k := r.Takeover; k.Killed != "clerk-2" || k.By == k.Killed || k.By == "" || k.Events == 0 || k.Took < deadInterval/2 {
+		t.Errorf("take-over %+v, want the batch of clerk-2 finished by another member, once it counted as dead", k)
+	}
+	if f := r.Failover; f.By == f.Killed || !slices.Contains(daemonNames, f.By) || f.Lease <= 0 || f.Tick < f.Lease {
+		t.Errorf("failover %+v, want the other daemon to tick after it got the lease", f)
 	}
 	if l := r.Latency; l.P50 <= 0 || l.P99 < l.P50 || l.Longest < l.P99 {
 		t.Errorf("latency %+v, want rising percentiles", l)
@@ -173,11 +187,11 @@ var sabotage = map[string]struct {
 		func(p *Proof) { p.RowsWrong++ }, "1 of 8088 balances differ",
 	},
 	"a row made up": {
-		`insert into book.balances values ('bank.accounts', -1, 5)`,
+		`insert into book.balances values ('bank.accounts', -1, 5, 1)`,
 		func(p *Proof) { p.RowsWrong++ }, "1 of 8088 balances differ",
 	},
 	"the sum of events wrong": {
-		`update book.totals set delta = delta + 7`,
+		`insert into book.batches values (-1, 'nobody', 0, 7)`,
 		func(p *Proof) { p.EventsSum += 7 }, "the events add up to",
 	},
 	"a commit lost by the server": {
@@ -239,7 +253,7 @@ func TestRun_EndsWithItsContextAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	needServer(t)
 	errCancelled := errors.New("cancelled by the test")
-	for _, at := range []string{"making a throw-away", "running in", "PgQ installed", "workload:", "kill -9", "started again", "workload stopped"} {
+	for _, at := range []string{"making a throw-away", "running in", "PgQ installed", "workload:", "kill -9: process clerk", "kill -9: all", "started again", "kill -9: process daemon", "workload stopped"} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
 			o, story := options(t)

@@ -127,10 +127,11 @@ func prove(ctx context.Context, q pgq.Querier, acknowledged []int64) (p Proof, e
 // Latency is the time from the commit of a transfer to the commit that processed its events, as the server recorded
 // both.
 type Latency struct {
-	// P50 and P99 are without the events that had to wait for the end of the crash.
+	// P50 and P99 are without the events that had to wait for the end of a crash, of the server, of the member that had
+	// them, or of the daemon that ticked.
 	P50 time.Duration `json:"-"`
 	P99 time.Duration `json:"-"`
-	// Longest is the longest of all: what was committed just before the crash waits until it is over.
+	// Longest is the longest of all: what was committed just before a crash waits until it is over.
 	Longest time.Duration `json:"-"`
 }
 
@@ -141,7 +142,7 @@ with times as (
       join bank.history h on h.txn = p.txn
 ), ages as (
     select extract(epoch from processed - written)::float8 as age,
-           written < $2 and processed > $1 as waited
+           exists (select from unnest($1::timestamptz[], $2::timestamptz[]) w (b, e) where written < w.e and processed > w.b) as waited
       from times
 )
 select coalesce(percentile_cont(0.5) within group (order by age) filter (where not waited), 0),
@@ -149,10 +150,14 @@ select coalesce(percentile_cont(0.5) within group (order by age) filter (where n
        coalesce(max(age), 0)
   from ages`
 
-// measureLatency reads the commit times of all events; the crash lasted until the consumer was back.
-func measureLatency(ctx context.Context, q pgq.Querier, c Crash) (l Latency, err error) {
+// measureLatency reads the commit times of all events. The crash of the server lasted until the consumer was back, that
+// of the daemon until the other one ticked; that of the member concerns what was written before it only.
+func measureLatency(ctx context.Context, q pgq.Querier, r *Report) (l Latency, err error) {
+	crash, member, daemon := r.Crash, r.Takeover.begin, r.Failover
+	begins := []time.Time{crash.begin, member, daemon.begin}
+	ends := []time.Time{crash.begin.Add(crash.Consumer), member, daemon.begin.Add(daemon.Tick)}
 	var p50, p99, longest float64
-	err = q.QueryRow(ctx, commitToCommit, c.begin, c.begin.Add(c.Consumer)).Scan(&p50, &p99, &longest)
+	err = q.QueryRow(ctx, commitToCommit, begins, ends).Scan(&p50, &p99, &longest)
 	if err != nil {
 		return l, fmt.Errorf("measure latency: %w", err)
 	}

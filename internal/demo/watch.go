@@ -35,10 +35,10 @@ type Activity struct {
 
 // watcher looks at everything from time to time.
 type watcher struct {
-	o     Options
-	db    *pgq.DB
-	work  *workload
-	books *bookkeeper
+	o    Options
+	db   *pgq.DB
+	work *workload
+	seen *latencies
 
 	begun     time.Time
 	firstTick int64
@@ -94,7 +94,7 @@ func (w *watcher) sample(ctx context.Context) (s Sample, ok bool) {
 	seconds := now.Sub(w.at).Seconds()
 	s.Written, s.Processed = float64(written-w.written)/seconds, float64(processed-w.processed)/seconds
 	s.Behind, s.Lag = max(0, written-processed), consumer.Lag
-	s.P50, s.P99 = w.books.take()
+	s.P50, s.P99 = w.seen.take()
 	w.at, w.written, w.processed = now, written, processed
 	w.noteRotation(qctx)
 	return s, true
@@ -151,8 +151,7 @@ func (s *show) crash(ctx context.Context) (c Crash, err error) {
 	c.Server = time.Since(begin)
 	committed := s.work.committed.Load()
 	s.o.Say(fmt.Sprintf("PostgreSQL started again, recovered in %s; nobody else is touched", Short(c.Server)))
-	ctx, cancel := context.WithTimeoutCause(ctx, recoveryTimeout,
-		fmt.Errorf("daemon, workload or consumer not at work again %s after the crash: %w", recoveryTimeout, errStuck))
+	ctx, cancel := stuckAfter(ctx, "daemon, workload or consumer not at work again")
 	defer cancel()
 	var tick, batch int64 = -1, -1
 	err = until(ctx, func() bool {
@@ -195,8 +194,17 @@ func drain(ctx context.Context, db *pgq.DB) error {
 		// A finished tick that is younger than the beginning of the wait. The time waited is taken before the age of
 		// the tick: the answer may be slow.
 		waited := time.Since(begin)
-		c, err := pgq.GetConsumerInfo(limit, db, queueName, consumerName)
-		return err == nil && c.Lag < waited
+		infos, err := pgq.QueueConsumerInfos(limit, db, queueName)
+		done := err == nil
+		for _, c := range infos {
+			// The position of the group is what was given out; its members are done when they hold no batch.
+			if c.Consumer == consumerName {
+				done = done && c.Lag < waited
+			} else {
+				done = done && c.CurrentBatch == 0
+			}
+		}
+		return done
 	})
 	if errors.Is(err, errStuck) {
 		return nil
