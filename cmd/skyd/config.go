@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,7 +15,7 @@ import (
 // newConfigCommand builds skyd config.
 func newConfigCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "check, show and explain the configuration"}
-	cmd.AddCommand(newConfigCheck(a), newConfigShow(a), newConfigReference(a), newConfigExample(a))
+	cmd.AddCommand(newConfigCheck(a), newConfigShow(a), newConfigReference(a), newConfigExample(a), newConfigImport(a))
 	return cmd
 }
 
@@ -106,6 +107,43 @@ func newConfigExample(a *app) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			_, err := io.WriteString(a.stdout, configs.Example)
 			return err
+		},
+	}
+}
+
+// newConfigImport builds skyd config import.
+func newConfigImport(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "import FILE...",
+		Short: "translate configurations of pgqd into one of skyd",
+		Long: `Prints a configuration of skyd that does what the given pgqd.ini files do; what was left out is noted on stderr. The
+files of Londiste and walmgr are recognised and refused (exit code 5): this version has no place for them yet.`,
+		Example: "  skyd config import /etc/pgqd.ini > /etc/skyd/skyd.yaml",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			var files []configs.LegacyFile
+			for _, name := range args {
+				text, err := os.ReadFile(name)
+				if err != nil {
+					return withExit(exitMissing, "", err)
+				}
+				files = append(files, configs.LegacyFile{Name: name, Text: text})
+			}
+			im, err := configs.Import(files)
+			if faults := configs.Faults(nil); errors.As(err, &faults) {
+				return a.refuse(faults)
+			}
+			if err != nil {
+				return withExit(exitRefused, "keep the original running for it, and import the others", err)
+			}
+			im.Notes = orEmpty(im.Notes)
+			for _, n := range im.Notes {
+				a.note("skyd: note: %s", n)
+			}
+			return a.show(im, func(w io.Writer) error {
+				_, err := io.WriteString(w, im.YAML)
+				return err
+			})
 		},
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -15,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/skytools/skyd/configs"
 	"github.com/skytools/skyd/internal/demo"
 	"github.com/skytools/skyd/runtime"
 )
@@ -35,9 +33,11 @@ func newDemoCommand(a *app) *cobra.Command {
 		Use:   "demo [--keep] [--no-ui] [--duration 30s]",
 		Short: "see skyd at work on a throw-away PostgreSQL, and check what it did",
 		Long: `Starts a PostgreSQL of its own from the server programs on this machine, installs PgQ, puts triggers on the tables
-of a small bank, and runs a concurrent workload, the daemon and a transactional consumer. In the middle it kills
-PostgreSQL with SIGKILL and starts it again. At the end it compares the tables with what the consumer made of the
-events: each committed change must have been processed exactly once. That, or exit code 1 with the numbers.
+of a small bank, and runs a concurrent workload, two daemons, and three cooperative subconsumers that share the batches
+of one consumer; daemons and subconsumers are processes of their own. Then it kills with SIGKILL: a subconsumer in the
+middle of a batch, which another one takes over; PostgreSQL, which is started again; and the daemon that ticks, whose
+work the other one goes on with. At the end it compares the tables with what the subconsumers made of the events: each
+committed change must have been processed exactly once. That, or exit code 1 with the numbers.
 
 Nothing is left behind, also after Ctrl-C. --keep leaves the data on disk when the run comes to its end, and prints how
 to start the server again. Without server programs the exit code is 5; SKYD_PG_BIN names the directory of those to use.
@@ -55,7 +55,23 @@ On a terminal the last line is rewritten; elsewhere, and with --no-ui, there is 
 	f.BoolVar(&flags.noUI, "no-ui", false, "plain lines also on a terminal")
 	f.DurationVar(&flags.duration, "duration", 30*time.Second, "how long the workload runs")
 	f.IntVar(&flags.rate, "rate", 0, "transfers a second that are tried (default depends on the number of CPUs)")
+	cmd.AddCommand(newDemoPartCommand(a))
 	return cmd
+}
+
+// newDemoPartCommand builds what the demo runs as its daemons and subconsumers. They end when the demo does, and not by
+// the signals that a terminal sends to all of them.
+func newDemoPartCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:    "part",
+		Short:  "a process of the demo",
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+			return demo.Part(context.WithoutCancel(cmd.Context()), a.stdin, a.stdout, a.stderr)
+		},
+	}
 }
 
 // runDemo runs the demo and prints what it tells.
@@ -76,10 +92,14 @@ func (a *app) runDemo(ctx context.Context, flags demoFlags) error {
 	if a.quiet {
 		screen.mute()
 	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
 	report, err := demo.Run(ctx, demo.Options{
-		Duration: flags.duration, Rate: flags.rate, Keep: flags.keep,
+		Program: []string{program, "demo", "part"}, Duration: flags.duration, Rate: flags.rate, Keep: flags.keep,
 		Build: runtime.Build{Version: buildVersion(), Revision: buildRevision()},
-		Say:   screen.say, Show: screen.show, ShowEvery: screen.every(), Log: a.demoLog(),
+		Say:   screen.say, Show: screen.show, ShowEvery: screen.every(), Log: a.demoLog(), LogFormat: a.logFormat,
 	})
 	screen.end()
 	if err != nil {
@@ -102,12 +122,12 @@ func (a *app) demoStream() io.Writer {
 	return a.stderr
 }
 
-// demoLog shows the log of the daemon with --verbose only.
-func (a *app) demoLog() *slog.Logger {
+// demoLog shows the log of daemons and subconsumers with --verbose only.
+func (a *app) demoLog() io.Writer {
 	if !a.verbose {
 		return nil
 	}
-	return runtime.NewLogger(logHandler(a.stderr, configs.Log{Level: "info", Format: a.logFormat}))
+	return a.stderr
 }
 
 // demoError gives an error of the demo its exit code. What ended ctx is the error then, joined with what went wrong in
@@ -182,16 +202,31 @@ type demoResult struct {
 	Workload float64       `json:"workload_seconds"`
 	Proof    demo.Proof    `json:"proof"`
 	Latency  demoLatency   `json:"latency"`
+	Takeover demoTakeover  `json:"takeover"`
 	Crash    demoCrash     `json:"crash"`
+	Failover demoFailover  `json:"failover"`
 	Activity demo.Activity `json:"activity"`
 	Kept     *demo.Kept    `json:"kept,omitempty"`
 }
 
-// demoLatency is from commit to commit; the percentiles are without what had to wait for the end of the crash.
+// demoLatency is from commit to commit; the percentiles are without what had to wait for the end of a crash.
 type demoLatency struct {
 	P50     float64 `json:"p50_seconds"`
 	P99     float64 `json:"p99_seconds"`
 	Longest float64 `json:"longest_seconds"`
+}
+
+// demoTakeover is what became of the batch of the killed subconsumer, from the kill on.
+type demoTakeover struct {
+	demo.Takeover
+	Took float64 `json:"seconds"`
+}
+
+// demoFailover is how long it took the other daemon to take over, from the kill on.
+type demoFailover struct {
+	demo.Failover
+	Lease float64 `json:"lease_seconds"`
+	Tick  float64 `json:"tick_seconds"`
 }
 
 // demoCrash is how long it took to come back, from the kill on.
@@ -208,7 +243,9 @@ func demoDocument(r demo.Report) demoResult {
 	return demoResult{
 		Proved: len(faults) == 0, Faults: append([]string{}, faults...), Server: r.Server, Workload: r.Workload.Seconds(),
 		Proof: r.Proof, Activity: r.Activity, Kept: r.Kept,
-		Latency: demoLatency{r.Latency.P50.Seconds(), r.Latency.P99.Seconds(), r.Latency.Longest.Seconds()},
+		Latency:  demoLatency{r.Latency.P50.Seconds(), r.Latency.P99.Seconds(), r.Latency.Longest.Seconds()},
+		Takeover: demoTakeover{r.Takeover, r.Takeover.Took.Seconds()},
+		Failover: demoFailover{r.Failover, r.Failover.Lease.Seconds(), r.Failover.Tick.Seconds()},
 		Crash: demoCrash{
 			r.Crash.Server.Seconds(), r.Crash.Workload.Seconds(), r.Crash.Daemon.Seconds(), r.Crash.Consumer.Seconds(),
 		},
@@ -233,12 +270,18 @@ func printReport(w io.Writer, r demo.Report) error {
 	line("  of changes never committed", p.Invented, "")
 	line("balances rebuilt from events", p.Rows, "different from the tables: %d", p.RowsWrong)
 	line("sum of the tables", p.HistorySum, "sum of the events %s", grouped(p.EventsSum))
-	fmt.Fprintf(&b, "\n  from commit to processed: p50 %s, p99 %s; over the crash %s\n",
+	t, c, f := r.Takeover, r.Crash, r.Failover
+	fmt.Fprintf(&b, "\nBack by themselves, from kill -9 on\n\n")
+	fmt.Fprintf(&b, "  subconsumer %s: its batch of %d events was finished by %s after %s\n", t.Killed, t.Events, t.By, demo.Short(t.Took))
+	fmt.Fprintf(&b, "  PostgreSQL: recovered %s, workload %s, daemon %s, subconsumers %s\n",
+		demo.Short(c.Server), demo.Short(c.Workload), demo.Short(c.Daemon), demo.Short(c.Consumer))
+	fmt.Fprintf(&b, "  %s: %s had the lease after %s, ticked after %s\n", f.Killed, f.By, demo.Short(f.Lease), demo.Short(f.Tick))
+	fmt.Fprintf(&b, "\n  from commit to processed: p50 %s, p99 %s; over a crash at most %s\n",
 		demo.Short(l.P50), demo.Short(l.P99), demo.Short(l.Longest))
 	fmt.Fprintf(&b, "  %s ticks, %s batches, %d table rotations, %s\n\n", grouped(r.Activity.Ticks), grouped(r.Activity.Batches),
 		r.Activity.Rotations, r.Server)
 	if len(p.Faults()) == 0 {
-		fmt.Fprintf(&b, "PROVED: each of %s committed changes was processed exactly once, over a crash.\n", grouped(p.Expected))
+		fmt.Fprintf(&b, "PROVED: each of %s committed changes was processed exactly once, over three crashes.\n", grouped(p.Expected))
 	}
 	if k := r.Kept; k != nil {
 		fmt.Fprintf(&b, "\nKept in %s\n  start    %s\n  connect  %s\n  stop     %s\n  remove   %s\n",

@@ -22,7 +22,7 @@ import (
 
 const demoPatience = time.Minute
 
-// demoProcess is skyd demo as a process of its own, with a directory of its own for temporary files.
+// demoProcess is skyd demo, or another command with a server, as a process of its own, with a directory of its own for temporary files.
 type demoProcess struct {
 	cmd    *exec.Cmd
 	temp   string
@@ -34,6 +34,12 @@ type demoProcess struct {
 
 // startDemo starts skyd demo; where no server can be run the test is skipped, or fails if skips are forbidden.
 func startDemo(t *testing.T, args ...string) *demoProcess {
+	t.Helper()
+	return startWithServer(t, append([]string{"demo"}, args...)...)
+}
+
+// startWithServer is the same for any command that runs a server.
+func startWithServer(t *testing.T, args ...string) *demoProcess {
 	t.Helper()
 	if _, err := pgserver.Find(); err != nil {
 		if os.Getenv("SKYD_TEST_REQUIRE") == "1" {
@@ -50,7 +56,7 @@ func startDemo(t *testing.T, args ...string) *demoProcess {
 	if err := os.Chmod(temp, 0o711); err != nil {
 		t.Fatal(err)
 	}
-	d := &demoProcess{temp: temp, cmd: exec.CommandContext(t.Context(), os.Args[0], append([]string{"demo"}, args...)...)}
+	d := &demoProcess{temp: temp, cmd: exec.CommandContext(t.Context(), os.Args[0], args...)}
 	d.cmd.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+temp)
 	d.cmd.Stderr = &d.stderr
 	out, err := d.cmd.StdoutPipe()
@@ -105,7 +111,8 @@ func (d *demoProcess) servers(t *testing.T) (found []string) {
 		// Backends change their title; where they work does not change.
 		text, _ := os.ReadFile(file)
 		cwd, _ := os.Readlink(filepath.Join(filepath.Dir(file), "cwd"))
-		if strings.Contains(string(text), d.temp) || strings.HasPrefix(cwd, d.temp) {
+		env, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "environ")) // the parts of the demo
+		if strings.Contains(string(text), d.temp) || strings.Contains(string(env), "TMPDIR="+d.temp) || strings.HasPrefix(cwd, d.temp) {
 			found = append(found, file+" "+strings.ReplaceAll(string(text), "\x00", " "))
 		}
 	}
@@ -149,7 +156,9 @@ func TestDemo_SignalsLeaveNothing(t *testing.T) {
 		"initdb":           {file: "skyd-pg-*/data/base", sigs: []syscall.Signal{syscall.SIGINT}, code: 130},
 		"server starts":    {file: "skyd-pg-*/server.log", sigs: []syscall.Signal{syscall.SIGINT}, code: 130},
 		"schema":           {until: "running in", sigs: []syscall.Signal{syscall.SIGTERM}, code: 143},
-		"crash":            {until: "kill -9", sigs: []syscall.Signal{syscall.SIGINT}, code: 130},
+		"member killed":    {until: "kill -9: process clerk", sigs: []syscall.Signal{syscall.SIGINT}, code: 130},
+		"daemon killed":    {until: "kill -9: process daemon", sigs: []syscall.Signal{syscall.SIGTERM}, code: 143},
+		"crash":            {until: "kill -9: all", sigs: []syscall.Signal{syscall.SIGINT}, code: 130},
 		"recovery":         {until: "started again", sigs: []syscall.Signal{syscall.SIGTERM}, code: 143},
 		"drain":            {until: "workload stopped", sigs: []syscall.Signal{syscall.SIGINT}, code: 130},
 		"impatient":        {until: "written/s", sigs: []syscall.Signal{syscall.SIGINT, syscall.SIGINT, syscall.SIGTERM}, code: 130},
@@ -216,7 +225,8 @@ func TestDemo_TellsTheStoryAndProves(t *testing.T) {
 	code := d.wait(t)
 	text := d.seen.String()
 	for _, want := range []string{
-		" making a throw-away server\n", " fsync on\n", " written/s ", " ms / ", "kill -9", "back by themselves",
+		" making a throw-away server\n", " fsync on\n", " written/s ", " ms / ", "kill -9: all", "back by themselves", "took its batch over", " has the lease after ",
+		"\n  subconsumer clerk-2: its batch of ", "\n  PostgreSQL: recovered ",
 		"\n  transfers committed ", "\n    missing                                   0\n", "\nPROVED: each of ",
 	} {
 		if !strings.Contains(text, want) {
@@ -245,11 +255,20 @@ func TestDemo_JSONIsOneDocument(t *testing.T) {
 		Crash  struct {
 			Consumer float64 `json:"consumer_seconds"`
 		}
+		Takeover struct {
+			By      string
+			Seconds float64
+		}
+		Failover struct {
+			By   string
+			Tick float64 `json:"tick_seconds"`
+		}
 	}
 	if err := json.Unmarshal([]byte(d.seen.String()), &doc); err != nil {
 		t.Fatalf("%v in:\n%s", err, d.seen.String())
 	}
 	if code != exitOK || !doc.Proved || doc.Faults == nil || doc.Proof.Committed == 0 || doc.Crash.Consumer <= 0 ||
+		doc.Takeover.By == "" || doc.Takeover.Seconds <= 0 || doc.Failover.By == "" || doc.Failover.Tick <= 0 ||
 		!strings.Contains(d.stderr.String(), "kill -9") {
 		t.Errorf("exit %d, got %+v, stderr %s", code, doc, d.stderr.String())
 	}

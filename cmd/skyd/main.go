@@ -18,16 +18,36 @@ import (
 // nouns lists the constructors of all top-level commands: one line per noun.
 func nouns() []func(*app) *cobra.Command {
 	return []func(*app) *cobra.Command{
+		newBenchCommand,
+		newCheckCommand,
+		newCompletionCommand,
 		newConfigCommand,
+		newConsumerCommand,
 		newDemoCommand,
+		newDoctorCommand,
+		newEventCommand,
+		newExplainCommand,
+		newManCommand,
+		newNodeCommand,
+		newOpCommand,
+		newQueueCommand,
+		newReferenceCommand,
+		newReloadCommand,
 		newRunCommand,
 		newSchemaCommand,
 		newStatusCommand,
+		newStopCommand,
+		newSubconsumerCommand,
+		newTickCommand,
 		newVersionCommand,
+		newWALCommand,
 	}
 }
 
 func main() {
+	if code, guarded := guardTransfer(os.Args[1:], os.Environ()); guarded {
+		os.Exit(code)
+	}
 	ctx, stop := signalContext()
 	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
@@ -50,6 +70,7 @@ type app struct {
 	timeout    time.Duration
 	logFormat  string
 
+	exit    int  // of a command that went well and has something bad to tell
 	running bool // a RunE has been entered: what fails before that is a usage error
 }
 
@@ -60,7 +81,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
-		return exitOK
+		return a.exit
 	}
 	if !a.running {
 		err = usageError("%w", err)
@@ -78,7 +99,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "skyd",
-		Short:         "queues, cascades, replication and WAL archives for PostgreSQL",
+		Short:         "queues, cascades and WAL archives for PostgreSQL",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       buildVersion(),

@@ -42,8 +42,8 @@ func TestRun_UsageErrorsAreOneLineAndExit2(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
 		"bogus":                                `skyd: unknown command "bogus" for "skyd"`,
-		"schema":                               "skyd: skyd schema needs one of: install, print, status, upgrade",
-		"schema instal":                        `skyd: unknown command "instal" for "skyd schema"; it has: install, print, status, upgrade`,
+		"schema":                               "skyd: skyd schema needs one of: harden, install, print, status, upgrade",
+		"schema instal":                        `skyd: unknown command "instal" for "skyd schema"; it has: harden, install, print, status, upgrade`,
 		"schema install":                       "skyd: which database? give --db DSN, for example --db postgres://user@host/name",
 		"schema install --db postgres://h:p/x": "skyd: open database",
 		"schema install x":                     `skyd: unknown command "x" for "skyd schema install"`,

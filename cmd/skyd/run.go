@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -49,6 +49,9 @@ that is taken is exit code 1, a wrong configuration exit code 2 with one line pe
 
 // runDaemon runs the daemon until a signal comes.
 func (a *app) runDaemon(cmd *cobra.Command, flags runFlags) error {
+	// A crash, and the SIGABRT of a watchdog, must not end with the exit code 2 of the Go runtime: that of a wrong
+	// configuration, which service managers are told not to start again. By this they end by a signal.
+	debug.SetTraceback("crash")
 	keys := map[string]any{}
 	for flag, set := range map[string]func(){
 		"listen":     func() { keys["http.listen"] = flags.listen },
@@ -66,18 +69,21 @@ func (a *app) runDaemon(cmd *cobra.Command, flags runFlags) error {
 	if err != nil {
 		return err
 	}
-	log := runtime.NewLogger(logHandler(a.stderr, c.Log))
+	lines := runtime.NewLogSwitch(a.stderr, c.Log)
+	log := runtime.NewLogger(lines.Handler())
 	for _, w := range c.Warnings {
 		log.Warn("questionable configuration", "warning", w)
 	}
 	daemon, err := runtime.New(cmd.Context(), c.Config, runtime.Options{
-		Log: log, Build: runtime.Build{Version: buildVersion(), Revision: buildRevision()},
+		Log: log, ApplyLog: lines.Apply, Getenv: os.Getenv,
+		Load:  func(ctx context.Context) (configs.Loaded, error) { return a.readConfig(ctx, keys) },
+		Build: runtime.Build{Version: buildVersion(), Revision: buildRevision()},
 	})
 	if err != nil {
 		return withExit(exitUsage, "", err)
 	}
 	secondSignal(cmd.Context(), exitFailed)
-	defer refuseReload(log)()
+	defer reloadOnHangup(cmd.Context(), daemon)()
 	err = daemon.Run(cmd.Context())
 	if listen := (*runtime.ListenError)(nil); errors.As(err, &listen) {
 		return withExit(exitFailed, "choose another address with --listen HOST:PORT, or --listen none", err)
@@ -88,19 +94,22 @@ func (a *app) runDaemon(cmd *cobra.Command, flags runFlags) error {
 	return withExit(exitFailed, "", err)
 }
 
-// refuseReload answers SIGHUP, whose default would be the end of the process, until the returned function is called.
-func refuseReload(log *slog.Logger) func() {
+// reloadOnHangup reloads the configuration with each SIGHUP, until the returned function is called. What comes of it is
+// in the daemon's log.
+func reloadOnHangup(ctx context.Context, daemon *runtime.Daemon) func() {
+	ctx, cancel := context.WithCancel(ctx)
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, syscall.SIGHUP)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		for range ch {
-			log.Warn("SIGHUP: this version of skyd does not reload its configuration; restart it instead")
+			_, _ = daemon.Reload(ctx) // the daemon logs it
 		}
 	}()
 	return func() {
 		signal.Stop(ch)
+		cancel()
 		close(ch)
 		<-ended
 	}
@@ -109,11 +118,16 @@ func refuseReload(log *slog.Logger) func() {
 // loadConfig reads the configuration as the global flags say. A configuration that is refused is told with one line per
 // fault.
 func (a *app) loadConfig(ctx context.Context, keys map[string]any) (configs.Loaded, error) {
-	c, err := configs.Load(ctx, configs.Source{File: a.configFile, DSNs: a.dsns, Environ: os.Environ(), Flags: keys})
+	c, err := a.readConfig(ctx, keys)
 	if faults := configs.Faults(nil); errors.As(err, &faults) {
 		return c, a.refuse(faults)
 	}
 	return c, err
+}
+
+// readConfig reads the configuration as the global flags say.
+func (a *app) readConfig(ctx context.Context, keys map[string]any) (configs.Loaded, error) {
+	return configs.Load(ctx, configs.Source{File: a.configFile, DSNs: a.dsns, Environ: os.Environ(), Flags: keys})
 }
 
 // refuse makes the error of a refused configuration: all lines but the last are printed here, the last is the error, so
@@ -127,19 +141,6 @@ func (a *app) refuse(faults configs.Faults) error {
 		_, _ = io.WriteString(a.stderr, "skyd: "+strings.ReplaceAll(f.String(), "\n", "; ")+"\n")
 	}
 	return withExit(exitUsage, "", faults[last:])
-}
-
-// logHandler makes the handler of the daemon's log.
-func logHandler(w io.Writer, c configs.Log) slog.Handler {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
-		level = slog.LevelInfo // the level was checked with the configuration
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	if c.Format == "json" {
-		return slog.NewJSONHandler(w, opts)
-	}
-	return slog.NewTextHandler(w, opts)
 }
 
 // secondKey is the key of the exit code that a second signal gives.

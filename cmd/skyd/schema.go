@@ -17,9 +17,9 @@ import (
 func newSchemaCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema",
-		Short: "install, upgrade and inspect the SQL of skyd in a database",
+		Short: "install, upgrade, harden and inspect the SQL of PgQ in a database",
 	}
-	cmd.AddCommand(newSchemaInstall(a), newSchemaUpgrade(a), newSchemaStatus(a), newSchemaPrint(a))
+	cmd.AddCommand(newSchemaInstall(a), newSchemaUpgrade(a), newSchemaHarden(a), newSchemaStatus(a), newSchemaPrint(a))
 	return cmd
 }
 
@@ -65,9 +65,18 @@ The role needs CREATE on the database, and CREATEROLE only when the roles of PgQ
 // newSchemaUpgrade builds skyd schema upgrade.
 func newSchemaUpgrade(a *app) *cobra.Command {
 	var flags schemaFlags
+	var fromExtension bool
 	cmd := &cobra.Command{
-		Use:     "upgrade --db DSN",
-		Short:   "bring the schemas that are installed up to date, add no others",
+		Use:   "upgrade --db DSN",
+		Short: "bring the schemas that are installed up to date, or take those of SkyTools over in place",
+		Long: `Brings the schemas that are installed up to date, in one transaction, and adds no others.
+
+A plain-SQL install of the original (PgQ 2.1 and 3.x, pgq_coop, pgq_ext) is taken over in place: queues, events, ticks,
+positions, open batches, retry events, triggers and rights of other roles stay, the functions become those of skyd.
+A schema of the original C extension is left alone unless --from-extension is given; then its objects leave the
+extension and the empty extension is dropped. Try it with --dry-run first: it lists every step and changes nothing.
+Stop pgqd and start skyd run in its place; producers and consumers need no stop.
+The role must own the schemas and what is in them, and needs CREATE on the database.`,
 		Example: "  skyd schema upgrade --db postgres://app@127.0.0.1/app --dry-run",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -76,11 +85,14 @@ func newSchemaUpgrade(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				return a.install(ctx, db, pgqsql.Options{Schemas: names, DryRun: flags.dryRun})
+				return a.install(ctx, db, pgqsql.Options{
+					Schemas: names, DryRun: flags.dryRun, TakeOver: true, FromExtension: fromExtension,
+				})
 			})
 		},
 	}
 	flags.register(cmd)
+	cmd.Flags().BoolVar(&fromExtension, "from-extension", false, "take over schemas of the original C extension too")
 	return cmd
 }
 
@@ -122,28 +134,6 @@ func newSchemaPrint(a *app) *cobra.Command {
 	}
 	onlyFlag(cmd, &only)
 	return cmd
-}
-
-// onDatabase runs work on the database of --db, within --timeout.
-func (a *app) onDatabase(ctx context.Context, work func(context.Context, *pgq.DB) error) error {
-	dsn, err := a.oneDSN()
-	if err != nil {
-		return err
-	}
-	ctx, cancel := a.withTimeout(ctx)
-	defer cancel()
-	db, err := pgq.Open(ctx, dsn, pgq.WithMaxConns(1))
-	if err != nil {
-		return withExit(exitUsage, "", err)
-	}
-	defer db.Close()
-	if err := work(ctx, db); err != nil {
-		if exitCode(err) == exitConnect {
-			return fmt.Errorf("cannot use database %s: %w", pgq.MaskDSN(dsn), err)
-		}
-		return schemaError(err)
-	}
-	return nil
 }
 
 // install runs Install and shows what it did.
@@ -242,7 +232,13 @@ func writeReport(w io.Writer, r pgqsql.Report, text func(pgqsql.SchemaReport, bo
 		for _, list := range []struct {
 			what  string
 			names []string
-		}{{"changed in the database", s.Drifted}, {"not applied", s.Pending}, {"not from skyd", s.Unknown}} {
+		}{
+			{s.Name, s.Changes},
+			{"note on " + s.Name, s.Notes},
+			{"changed in the database", s.Drifted},
+			{"not applied", s.Pending},
+			{"not from skyd", s.Unknown},
+		} {
 			for _, name := range list.names {
 				fmt.Fprintf(w, "%s: %s\n", list.what, name)
 			}
@@ -260,6 +256,8 @@ func statusText(s pgqsql.SchemaReport, _ bool) string {
 		return "not installed"
 	case s.UpToDate():
 		return "up to date"
+	case s.Owner == pgqsql.Original:
+		return "SkyTools; can be taken over: skyd schema upgrade"
 	case s.Owner != pgqsql.Skyd:
 		return "not from skyd"
 	}
@@ -269,6 +267,10 @@ func statusText(s pgqsql.SchemaReport, _ bool) string {
 // installText is what an install did with a schema.
 func installText(s pgqsql.SchemaReport, dryRun bool) string {
 	switch {
+	case s.TakenFrom != "" && dryRun:
+		return fmt.Sprintf("to be taken over from %s, files to apply: %d", s.TakenFrom, len(s.Applied))
+	case s.TakenFrom != "":
+		return fmt.Sprintf("taken over from %s, files applied: %d", s.TakenFrom, len(s.Applied))
 	case s.Owner == pgqsql.Extension:
 		return "left alone"
 	case len(s.Applied) == 0:

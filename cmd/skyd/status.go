@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -32,31 +33,24 @@ func newStatusCommand(a *app) *cobra.Command {
 3: no daemon answers.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			path, err := a.socketPath(cmd, socket)
-			if err != nil {
-				return err
-			}
-			ctx, cancel := a.withTimeout(cmd.Context())
-			defer cancel()
-			s, err := runtime.FetchStatus(ctx, path)
-			if errors.Is(err, runtime.ErrNotRunning) {
-				return withExit(exitConnect, "start it with skyd run, or name its socket with --socket PATH", err)
-			}
-			if err != nil {
-				return err
-			}
-			checks := runtime.Health(s)
-			r := statusResult{OK: runtime.Healthy(checks), Checks: checks, Status: s}
-			if err := a.show(r, func(w io.Writer) error { return writeStatus(w, r) }); err != nil {
-				return err
-			}
-			if !r.OK {
-				return withExit(exitFailed, "", errors.New("not everything is well"))
-			}
-			return nil
+			return a.onDaemon(cmd, socket, func(ctx context.Context, path string) error {
+				s, err := runtime.FetchStatus(ctx, path)
+				if err != nil {
+					return err
+				}
+				checks := runtime.Health(s)
+				r := statusResult{OK: runtime.Healthy(checks), Checks: checks, Status: s}
+				if err := a.show(r, func(w io.Writer) error { return writeStatus(w, r) }); err != nil {
+					return err
+				}
+				if !r.OK {
+					return withExit(exitFailed, "", errors.New("not everything is well"))
+				}
+				return nil
+			})
 		},
 	}
-	cmd.Flags().StringVar(&socket, "socket", "", "`PATH` of the daemon's control socket")
+	socketFlag(cmd, &socket)
 	return cmd
 }
 
@@ -88,7 +82,10 @@ func writeStatus(w io.Writer, r statusResult) error {
 			}
 		}
 	}
-	var databases, queues, actors [][]any
+	if err := writeConfigState(w, r.Config); err != nil {
+		return err
+	}
+	var databases, queues, consumers, nodes, actors [][]any
 	for _, d := range r.Databases {
 		state := "up"
 		if !d.Up {
@@ -97,11 +94,30 @@ func writeStatus(w io.Writer, r statusResult) error {
 		databases = append(databases, []any{d.Name, state, age(r.Now, d.Since), d.Version, d.Operations, d.OpsFailed, d.Retried})
 	}
 	for _, q := range r.Queues {
-		note := strings.Join(notes(q.Paused, "paused", q.External, "external ticker", q.RotationBlocker != "",
-			"rotation blocked by "+q.RotationBlocker, q.LastError != "", q.LastError), "; ")
+		note := strings.Join(notes(q.Paused, "paused", q.External, "external ticker", q.RotationBlocked,
+			"rotation blocked by "+q.RotationBlocker, q.DeadEvents > 0, fmt.Sprintf("%d dead letters", q.DeadEvents), q.LastError != "", q.LastError), "; ")
 		queues = append(queues, []any{
 			q.Database, q.Queue, q.LastTick, fmt.Sprintf("%.1fs", q.LagSeconds), q.EventSeq, q.Unticked,
 			q.Ticks, q.TickErrors, note,
+		})
+	}
+	for _, u := range r.Workers {
+		open := ""
+		if !u.OpenSince.IsZero() {
+			open = fmt.Sprintf("%d for %s", u.BatchID, age(r.Now, u.OpenSince))
+		}
+		name := u.Consumer
+		if u.Member > 0 {
+			name = fmt.Sprintf("%s/%d", name, u.Member)
+		}
+		consumers = append(consumers, []any{u.Database, u.Queue, name, u.Finished, u.Events, u.Failed, u.Fails, open})
+	}
+	for _, n := range r.Nodes {
+		note := strings.Join(notes(n.Paused, "paused", !n.Uptodate, "not up to date", n.Skipped > 0,
+			fmt.Sprintf("%d special events without effect", n.Skipped), n.LastError != "", n.LastError), "; ")
+		nodes = append(nodes, []any{
+			n.Database, n.Queue, n.Node, n.Type, n.Provider, n.Completed, fmt.Sprintf("%.1fs", n.LagSeconds), n.GlobalWatermark, n.Batches,
+			n.Events, n.Failed, note,
 		})
 	}
 	for _, x := range r.Actors {
@@ -119,7 +135,24 @@ func writeStatus(w io.Writer, r statusResult) error {
 	return writeTables(w,
 		screenTable{[]any{"DATABASE", "STATE", "SINCE", "PGQ", "MAINT", "FAILED", "RETRIED"}, databases},
 		screenTable{[]any{"DATABASE", "QUEUE", "TICK", "LAG", "EVENTS", "UNTICKED", "TICKS", "ERRORS", "NOTE"}, queues},
+		screenTable{[]any{"DATABASE", "QUEUE", "CONSUMER", "BATCHES", "EVENTS", "FAILED", "IN A ROW", "OPEN BATCH"}, consumers},
+		screenTable{[]any{"DATABASE", "QUEUE", "NODE", "TYPE", "PROVIDER", "TICK", "LAG", "WATERMARK", "BATCHES", "EVENTS", "FAILED", "NOTE"}, nodes},
 		screenTable{[]any{"ACTOR", "STATE", "SINCE", "RESTARTS", "NOTE"}, actors})
+}
+
+// writeConfigState tells what is wrong with the configuration: nothing, mostly.
+func writeConfigState(w io.Writer, c runtime.ConfigStatus) error {
+	if c.LastError != "" {
+		if _, err := fmt.Fprintf(w, "  the last reload was refused: %s\n", c.LastError); err != nil {
+			return err
+		}
+	}
+	if len(c.RestartNeeded) > 0 {
+		if _, err := fmt.Fprintf(w, "  in force after a restart only: %s\n", strings.Join(c.RestartNeeded, ", ")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // screenTable is one table of the screen.

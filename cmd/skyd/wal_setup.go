@@ -1,0 +1,350 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skytools/skyd/configs"
+	"github.com/skytools/skyd/pgq"
+	"github.com/skytools/skyd/runtime"
+	"github.com/skytools/skyd/walarchive"
+)
+
+// walServer connects to the database of a source.
+func (a *app) walServer(ctx context.Context, w walarchive.Config, all configs.Config) (*pgq.DB, error) {
+	i := slices.IndexFunc(all.Databases, func(d configs.Database) bool { return d.Name == w.Database })
+	if i < 0 {
+		return nil, usageError("source %s names no database: set wal[].database", w.Source)
+	}
+	db, err := runtime.OpenDatabase(ctx, all.Databases[i], 1)
+	return db, withExit(exitUsage, "", err)
+}
+
+// asOwner makes sure that files of the repository will belong to the user that the server runs as.
+func asOwner(w walarchive.Config, s walarchive.Storage) error {
+	info, err := os.Stat(w.PGData)
+	if err != nil {
+		return withExit(exitRefused, "this command runs on the host of the cluster", fmt.Errorf("pgdata: %w", err))
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if ok && s.Capabilities().LocalDir != "" && os.Geteuid() != int(owner.Uid) {
+		return withExit(exitRefused, fmt.Sprintf("run it as the user with the id %d, for example with sudo -u", owner.Uid),
+			errors.New("the repository must belong to the user that the server runs as"))
+	}
+	return nil
+}
+
+// setupFlags are the flags of skyd wal setup.
+type setupFlags struct {
+	walFlags
+	changeFlags
+	print      bool
+	adopt      bool
+	noRestart  bool
+	restartCmd string
+}
+
+// setupResult is what setup did, or would do.
+type setupResult struct {
+	Source         string               `json:"source"`
+	Changed        bool                 `json:"changed"`
+	DryRun         bool                 `json:"dry_run"`
+	Repository     string               `json:"repository"`
+	Made           bool                 `json:"repository_made"`
+	System         uint64               `json:"system_id,string"`
+	Settings       []walarchive.Setting `json:"settings"`
+	PendingRestart []string             `json:"pending_restart"`
+	Adopted        uint32               `json:"adopted_timeline,omitempty"`
+}
+
+// newWALSetupCommand builds skyd wal setup.
+func newWALSetupCommand(a *app) *cobra.Command {
+	var f setupFlags
+	cmd := &cobra.Command{
+		Use:   "setup",
+		Short: "have a running server archive its WAL",
+		Long: `Makes the repository, or finds it, and sets archive_command (and what it needs) with ALTER SYSTEM and a reload. What was set
+before is remembered for skyd wal unsetup. Settings that need a restart of the server are named; --restart-cmd restarts it. A
+second run changes nothing. After an upgrade or a new initdb it is run again: the new cluster gets a branch of its own in the
+repository, the old one stays restorable.
+
+It runs on the host of the cluster, as the user that the server runs as.`,
+		Example: "  skyd wal setup --config /etc/skyd/skyd.yaml --source main",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.walSetup(cmd.Context(), f) },
+	}
+	f.walFlags.register(cmd)
+	f.changeFlags.register(cmd, false)
+	cmd.Flags().BoolVar(&f.print, "print", false, "print the SQL and do nothing")
+	cmd.Flags().BoolVar(&f.adopt, "adopt", false, "let this server write the timeline it is on, whatever others archived behind its branch")
+	cmd.Flags().StringVar(&f.restartCmd, "restart-cmd", "", "shell `COMMAND` that restarts the server, run if a setting needs it")
+	cmd.Flags().BoolVar(&f.noRestart, "no-restart", false, "do not restart, only tell what needs it (the default without --restart-cmd)")
+	return cmd
+}
+
+// walSetup sets a source up.
+func (a *app) walSetup(ctx context.Context, f setupFlags) error {
+	ctx, cancel := a.withTimeout(ctx)
+	defer cancel()
+	w, all, err := a.walSource(ctx, f.walFlags)
+	if err != nil {
+		return err
+	}
+	db, err := a.walServer(ctx, w, all)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	facts, err := walarchive.ReadFacts(ctx, db)
+	if err != nil {
+		return err
+	}
+	local, err := walarchive.ReadCluster(w.PGData)
+	if err != nil {
+		return withExit(exitRefused, "setup runs on the host of the cluster, as the user that the server runs as", err)
+	}
+	command, err := a.archiveCommand(w)
+	if err != nil {
+		return err
+	}
+	plan, err := walarchive.PlanSetup(facts, local, command)
+	if err != nil {
+		return withExit(exitRefused, "", err)
+	}
+	if f.print {
+		for _, s := range plan {
+			fmt.Fprintln(a.stdout, s.SQL()+";")
+		}
+		fmt.Fprintln(a.stdout, walarchive.ReloadSQL+";")
+		return nil
+	}
+	local.Size, local.Checksums = facts.Size, facts.Checksums
+	r := setupResult{Source: w.Source, DryRun: f.dryRun, Repository: w.Storage, System: facts.System, Settings: plan, PendingRestart: []string{}}
+	if err := a.setUp(ctx, db, w, local, f, &r); err != nil {
+		return err
+	}
+	for _, s := range plan {
+		if s.Restart {
+			r.PendingRestart = append(r.PendingRestart, s.Name)
+		}
+	}
+	if len(r.PendingRestart) > 0 && f.restartCmd != "" && !f.noRestart && !f.dryRun {
+		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", f.restartCmd)
+		cmd.Stdout, cmd.Stderr = a.stderr, a.stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("restart the server with %q: %w", f.restartCmd, err)
+		}
+		r.PendingRestart = []string{}
+	}
+	return a.show(r, func(out io.Writer) error { return printSetup(out, r) })
+}
+
+// setUp does what changes something.
+func (a *app) setUp(ctx context.Context, db *pgq.DB, w walarchive.Config, local walarchive.Cluster, f setupFlags, r *setupResult) error {
+	s, err := runtime.OpenStorage(ctx, w.Storage)
+	if err != nil {
+		return withExit(exitUsage, "", err)
+	}
+	defer func() { _ = s.Close() }()
+	if err := asOwner(w, s); err != nil {
+		return err
+	}
+	me, err := walarchive.WriterOf(w.PGData)
+	if err != nil {
+		return err
+	}
+	if f.dryRun {
+		r.Changed = len(r.Settings) > 0
+		if _, err := walarchive.OpenRepo(ctx, s, w.Source, w.Options()); err != nil {
+			if !errors.Is(err, walarchive.ErrNoRepository) && !errors.Is(err, os.ErrNotExist) && s.Capabilities().LocalDir == "" {
+				return walFailure(err)
+			}
+			r.Made, r.Changed = true, true
+		}
+		return nil
+	}
+	if err := walarchive.MakeTagKey(w.Encryption); err != nil {
+		return withExit(exitUsage, "", err)
+	}
+	if r.Made, err = walarchive.InitRepo(ctx, s, w.Options()); err != nil {
+		return walFailure(err)
+	}
+	repo, err := walarchive.OpenRepo(ctx, s, w.Source, w.Options())
+	if err != nil {
+		return walFailure(err)
+	}
+	enrolled, err := repo.Enroll(ctx, local)
+	if err != nil {
+		return walFailure(err)
+	}
+	if f.adopt {
+		state, err := walarchive.ReadArchiver(ctx, db)
+		if err != nil {
+			return err
+		}
+		if err := walarchive.NewArchive(repo, w, a.walLog()).Adopt(ctx, local.System, state.Timeline); err != nil {
+			return err
+		}
+		r.Adopted = state.Timeline
+	}
+	r.Changed = r.Made || enrolled || len(r.Settings) > 0
+	return repo.Setup(ctx, db, me, r.Settings)
+}
+
+// archiveCommand is the archive_command of a source.
+func (a *app) archiveCommand(w walarchive.Config) (string, error) {
+	program, err := walClient(w, "push", a.configFile)
+	if err != nil {
+		return "", err
+	}
+	return program + " %p", nil
+}
+
+// walClient is the shell command that runs push or fetch of a source: the small client when it stands beside this
+// program, else this program. The names of the file follow as arguments.
+func walClient(w walarchive.Config, op, configFile string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	if self, err = filepath.EvalSymlinks(self); err != nil {
+		return "", err
+	}
+	if configFile == "" {
+		configFile = configs.DefaultFile
+	}
+	if configFile, err = filepath.Abs(configFile); err != nil {
+		return "", err
+	}
+	words := []string{self, "wal", op}
+	if client := filepath.Join(filepath.Dir(self), "skyd-wal"); isProgram(client) {
+		words = []string{client, op}
+	}
+	words = append(words, "--source="+w.Source, "--socket="+w.Socket, "--config="+configFile)
+	for i, word := range words {
+		words[i] = shellWord(word)
+	}
+	return strings.Join(words, " "), nil
+}
+
+// isProgram reports whether a file can be run.
+func isProgram(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}
+
+// shellWord quotes a word for the shell and for archive_command, where a percent sign stands for a file name.
+func shellWord(word string) string {
+	word = strings.ReplaceAll(word, "%", "%%")
+	if strings.Trim(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-=+:@,%") == "" {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}
+
+// printSetup writes the result for people.
+func printSetup(w io.Writer, r setupResult) error {
+	done := map[bool]string{false: "", true: "would be done: "}[r.DryRun]
+	if !r.Changed {
+		fmt.Fprintf(w, "nothing to do: source %s archives to %s\n", r.Source, r.Repository)
+	}
+	if r.Made {
+		fmt.Fprintf(w, "%srepository %s made\n", done, r.Repository)
+	}
+	for _, s := range r.Settings {
+		fmt.Fprintf(w, "%s%s\n", done, s.SQL())
+	}
+	if r.Adopted > 0 {
+		fmt.Fprintf(w, "timeline %d is written by this server from now on\n", r.Adopted)
+	}
+	if len(r.PendingRestart) > 0 {
+		fmt.Fprintf(w, "restart the server: %s take effect only then\n", strings.Join(r.PendingRestart, ", "))
+	}
+	return nil
+}
+
+// unsetupResult is what unsetup did, or would do.
+type unsetupResult struct {
+	Source   string               `json:"source"`
+	Changed  bool                 `json:"changed"`
+	DryRun   bool                 `json:"dry_run"`
+	Settings []walarchive.Setting `json:"settings"`
+	Gap      *walarchive.Gap      `json:"gap,omitempty"`
+}
+
+// newWALUnsetupCommand builds skyd wal unsetup.
+func newWALUnsetupCommand(a *app) *cobra.Command {
+	var f walFlags
+	var c changeFlags
+	var keep bool
+	cmd := &cobra.Command{
+		Use:   "unsetup",
+		Short: "put back what setup changed; the archive stays, with a gap on record",
+		Long: `Puts archive_command and archive_timeout back to what they were before skyd wal setup, and records in the repository that the WAL
+from there on is not in the archive. --keep-wal leaves a command that fails instead, so that the server keeps all WAL until
+another one is set. archive_mode and wal_level stay as they are.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.walUnsetup(cmd.Context(), f, c, keep) },
+	}
+	f.register(cmd)
+	c.register(cmd, false)
+	cmd.Flags().BoolVar(&keep, "keep-wal", false, "leave an archive_command that fails")
+	return cmd
+}
+
+// walUnsetup undoes walSetup.
+func (a *app) walUnsetup(ctx context.Context, f walFlags, c changeFlags, keep bool) error {
+	ctx, cancel := a.withTimeout(ctx)
+	defer cancel()
+	w, all, err := a.walSource(ctx, f)
+	if err != nil {
+		return err
+	}
+	db, err := a.walServer(ctx, w, all)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	facts, err := walarchive.ReadFacts(ctx, db)
+	if err != nil {
+		return err
+	}
+	archive, closing, err := a.openArchive(ctx, w)
+	if err != nil {
+		return err
+	}
+	defer closing()
+	r := unsetupResult{Source: w.Source, DryRun: c.dryRun}
+	if r.Settings, err = archive.Repo().PlanUnsetup(ctx, facts, keep); err != nil {
+		return walFailure(err)
+	}
+	r.Changed = len(r.Settings) > 0
+	if r.Changed && !c.dryRun {
+		if r.Gap, err = archive.Repo().Unsetup(ctx, db, facts.System, r.Settings); err != nil {
+			return walFailure(err)
+		}
+	}
+	return a.show(r, func(out io.Writer) error {
+		if !r.Changed {
+			_, err := fmt.Fprintf(out, "nothing to do: source %s is not set up\n", w.Source)
+			return err
+		}
+		for _, s := range r.Settings {
+			fmt.Fprintf(out, "%s%s\n", map[bool]string{false: "", true: "would be done: "}[c.dryRun], s.SQL())
+		}
+		if r.Gap != nil {
+			fmt.Fprintf(out, "on record: the archive has nothing of timeline %d from %s on\n", r.Gap.Timeline, r.Gap.From)
+		}
+		return nil
+	})
+}
