@@ -1,0 +1,5 @@
+// Command consumer takes the events of the producer, each exactly once. Ticks
+// must come from somewhere: skyd run.
+//
+//	go run ./examples/consumer
+package main
