@@ -120,7 +120,7 @@ func (d *Daemon) start(c actor.Context) {
 		d.discover(c, p, &Reconfigured{})
 	}
 	for _, p := range d.p.Archives {
-		d.ensure(c, childSpec{name: kindWAL + "/" + p.Source, kind: kindWAL, props: func(int64) *actor.Props { return walClusterProps(env, p) }})
+		d.ensure(c, d.archiveSpec(p))
 	}
 	d.beat(c)
 }

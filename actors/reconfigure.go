@@ -10,16 +10,17 @@ import (
 	"github.com/skytools/skyd/messages"
 )
 
-// Reconfigure asks the daemon to serve these databases and servers from now on, and no others. What it serves already
+// Reconfigure asks the daemon to serve these databases, servers and archives from now on, and no others. What it serves already
 // with the same parameters is not touched: neither stopped nor told.
 type Reconfigure struct {
 	Databases   []DatabaseParams
 	Discoveries []DiscoveryParams
+	Archives    []ArchiveParams
 	// Reply is buffered and gets one answer.
 	Reply chan<- Reconfigured
 }
 
-// Reconfigured is the answer to Reconfigure: names of databases and servers, sorted. Actors that have to end do so after
+// Reconfigured is the answer to Reconfigure: names of databases and servers, and wal/SOURCE for archives, sorted. Actors that have to end do so after
 // the answer.
 type Reconfigured struct {
 	Added     []string
@@ -85,11 +86,59 @@ func (d *Daemon) reconfigure(c actor.Context, m Reconfigure) {
 	for _, p := range m.Discoveries {
 		d.discover(c, p, &r)
 	}
+	d.reconfigureArchives(c, m.Archives, &r)
 	d.p.Databases, d.p.Discoveries = m.Databases, m.Discoveries
 	for _, list := range []*[]string{&r.Added, &r.Removed, &r.Replaced, &r.Adjusted, &r.Untouched} {
 		slices.Sort(*list)
 	}
 	m.Reply <- r
+}
+
+// adjustArchive tells the actor of an archive its new settings; the repository is the same.
+type adjustArchive struct{ params ArchiveParams }
+
+// archiveSpec describes the actor of an archive.
+func (d *Daemon) archiveSpec(p ArchiveParams) childSpec {
+	env := d.env
+	return childSpec{name: p.actorName(), kind: kindWAL, props: func(int64) *actor.Props { return walClusterProps(env, p) }}
+}
+
+// actorName is the name of the archive's actor below the root.
+func (p ArchiveParams) actorName() string { return kindWAL + "/" + p.Source }
+
+// reconfigureArchives ends the archives that are not wanted any more, starts the new ones, and touches of the others only
+// what changed.
+func (d *Daemon) reconfigureArchives(c actor.Context, wanted []ArchiveParams, r *Reconfigured) {
+	find := func(in []ArchiveParams, source string) int {
+		return slices.IndexFunc(in, func(p ArchiveParams) bool { return p.Source == source })
+	}
+	for _, old := range d.p.Archives {
+		if find(wanted, old.Source) < 0 {
+			d.remove(c, old.actorName())
+			r.Removed = append(r.Removed, old.actorName())
+		}
+	}
+	for _, p := range wanted {
+		spec, name := d.archiveSpec(p), p.actorName()
+		i := find(d.p.Archives, p.Source)
+		switch {
+		case i < 0:
+			d.ensure(c, spec)
+			r.Added = append(r.Added, name)
+		case d.p.Archives[i].Key != p.Key:
+			d.replace(c, spec)
+			r.Replaced = append(r.Replaced, name)
+		case d.p.Archives[i].ReceiveKey != p.ReceiveKey || d.p.Archives[i].BackupKey != p.BackupKey:
+			d.adopt(spec)
+			if k := d.kids[name]; k != nil && k.pid != nil {
+				c.Send(k.pid, adjustArchive{params: p})
+			}
+			r.Adjusted = append(r.Adjusted, name)
+		default:
+			r.Untouched = append(r.Untouched, name)
+		}
+	}
+	d.p.Archives = wanted
 }
 
 // dropSources ends the discoveries that are not wanted any more, with everything they found.

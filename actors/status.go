@@ -146,6 +146,7 @@ func (s *Status) actorChanged(m messages.ActorChanged) {
 }
 
 func (s *Status) actorGone(m messages.ActorGone) {
+	s.archives.gone(m.Path)
 	for path := range s.actors {
 		if path == m.Path || strings.HasPrefix(path, m.Path+"/") {
 			delete(s.actors, path)

@@ -27,6 +27,9 @@ type ArchiveHandle interface {
 type ArchiveParams struct {
 	// Source is the configured name.
 	Source string
+	// Key, ReceiveKey and BackupKey stand for everything that the archive, receiving and backups depend on: parameters with
+	// the same key are the same.
+	Key, ReceiveKey, BackupKey string
 	// PGData is the data directory of the cluster.
 	PGData string
 	// Workers is how many files are stored at the same time.
@@ -90,6 +93,8 @@ func (w *WALCluster) Receive(c actor.Context) {
 		w.repeat(c)
 	case done[ArchiveHandle]:
 		w.opened(c, m)
+	case adjustArchive:
+		w.adjusted(c, m.params)
 	default:
 		if k, ok := c.Message().(wake); ok && w.clock.fired(k) {
 			w.begin(c)
@@ -129,10 +134,47 @@ func (w *WALCluster) opened(c actor.Context, d done[ArchiveHandle]) {
 	w.ensure(c, childSpec{name: kindPrefetcher, kind: kindPrefetcher, props: func(int64) *actor.Props { return prefetcherProps(env, handle) }})
 	w.ensure(c, childSpec{name: kindGate, kind: kindGate, props: func(int64) *actor.Props { return gateProps(env, p, handle, shipper) }})
 	if p.Receive != nil {
-		w.ensure(c, childSpec{name: kindReceiver, kind: kindReceiver, props: func(int64) *actor.Props { return receiverProps(env, p, handle) }})
+		w.ensure(c, w.receiverSpec())
 	}
 	if p.KeepBackups != nil {
-		w.ensure(c, childSpec{name: kindBackup, kind: kindBackup, props: func(int64) *actor.Props { return backupProps(env, p, handle) }})
+		w.ensure(c, w.backupSpec())
+	}
+}
+
+// receiverSpec describes the receiver.
+func (w *WALCluster) receiverSpec() childSpec {
+	env, p, handle := w.env, w.p, w.handle
+	return childSpec{name: kindReceiver, kind: kindReceiver, props: func(int64) *actor.Props { return receiverProps(env, p, handle) }}
+}
+
+// backupSpec describes the keeper of backups.
+func (w *WALCluster) backupSpec() childSpec {
+	env, p, handle := w.env, w.p, w.handle
+	return childSpec{name: kindBackup, kind: kindBackup, props: func(int64) *actor.Props { return backupProps(env, p, handle) }}
+}
+
+// adjusted takes new settings of receiving and backups; the repository is the same.
+func (w *WALCluster) adjusted(c actor.Context, p ArchiveParams) {
+	old := w.p
+	w.p = p
+	if w.handle == nil || w.halted {
+		return // those who begin later begin with the new settings
+	}
+	for _, k := range []struct {
+		spec    childSpec
+		on      bool
+		changed bool
+	}{
+		{w.receiverSpec(), p.Receive != nil, old.ReceiveKey != p.ReceiveKey},
+		{w.backupSpec(), p.KeepBackups != nil, old.BackupKey != p.BackupKey},
+	} {
+		switch {
+		case !k.changed:
+		case !k.on:
+			w.remove(c, k.spec.name)
+		default:
+			w.replace(c, k.spec)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/skytools/skyd/messages"
@@ -25,6 +26,24 @@ func (a archives) noteReceiver(m messages.ReceiverSeen) { a.of(m.Source).Receive
 
 // noteBackups takes what a keeper of backups tells.
 func (a archives) noteBackups(m messages.BackupsSeen) { a.of(m.Source).Backups = &m }
+
+// gone forgets what an actor told that is not wanted any more: an archive, or a part of it.
+func (a archives) gone(path string) {
+	source, ok := strings.CutPrefix(path, kindWAL+"/")
+	if !ok {
+		return
+	}
+	source, part, _ := strings.Cut(source, "/")
+	switch s := a[source]; {
+	case s == nil:
+	case part == kindReceiver:
+		s.Receiver = nil
+	case part == kindBackup:
+		s.Backups = nil
+	case part == "":
+		delete(a, source)
+	}
+}
 
 // note adds what a shipper tells.
 func (a archives) note(m messages.ArchiveSeen) {

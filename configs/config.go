@@ -37,7 +37,7 @@ type Config struct {
 	Consumers []Consumer `koanf:"consumers"`
 	// The nodes of cascaded queues that this daemon runs the workers of. skyd node create makes them.
 	Nodes []Node `koanf:"nodes"`
-	// The WAL archives of clusters on this host. The daemon takes changes when it is started again.
+	// The WAL archives of clusters on this host.
 	WAL []walarchive.Config `koanf:"wal"`
 }
 

@@ -25,7 +25,7 @@ func diff(a, b reflect.Value, prefix string) (keys []string) {
 }
 
 // restartSections are the sections and keys at the top that a running daemon cannot change.
-var restartSections = []string{"instance", "http", "control", "telemetry", "wal"}
+var restartSections = []string{"instance", "http", "control", "telemetry"}
 
 // NeedsRestart reports whether a change of the key takes effect only when the daemon starts again.
 func NeedsRestart(key string) bool {
@@ -36,6 +36,5 @@ func NeedsRestart(key string) bool {
 // KeepFixed returns next with everything that needs a restart as it is in current: what a reload can put into force.
 func KeepFixed(current, next Config) Config {
 	next.Instance, next.HTTP, next.Control, next.Telemetry = current.Instance, current.HTTP, current.Control, current.Telemetry
-	next.WAL = current.WAL
 	return next
 }

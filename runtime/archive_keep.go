@@ -16,7 +16,9 @@ import (
 func (d *Daemon) keepArchive(p *actors.ArchiveParams, w walarchive.Config, db configs.Database) {
 	me := fmt.Sprintf("skyd, process %d", os.Getpid())
 	note := func(text string) { d.log.Info(text, "source", w.Source) }
+	server := connectionKey(db, d.config.Instance, "")
 	if w.Receive.Enabled {
+		p.ReceiveKey = fmt.Sprintf("%s %s %+v", server, w.StateDir, w.Receive)
 		p.Receive = func(ctx context.Context, h actors.ArchiveHandle, tell func(walarchive.ReceiverStatus)) error {
 			dsn, err := ReplicationDSN(db)
 			if err != nil {
@@ -35,6 +37,7 @@ func (d *Daemon) keepArchive(p *actors.ArchiveParams, w walarchive.Config, db co
 	if w.Backup.Every == 0 {
 		return
 	}
+	p.BackupKey = fmt.Sprintf("%s %+v %+v", server, w.Backup, w.Expire)
 	p.KeepBackups = func(ctx context.Context, h actors.ArchiveHandle) (actors.BackupKept, error) {
 		dsn, err := ReplicationDSN(db)
 		if err != nil {

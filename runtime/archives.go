@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"time"
@@ -25,7 +26,7 @@ const (
 func (d *Daemon) archiveParams(c configs.Config) (params []actors.ArchiveParams) {
 	for _, w := range c.WAL {
 		p := actors.ArchiveParams{
-			Source: w.Source, PGData: w.PGData, Workers: w.Workers, LookPeriod: walLook, PushTimeout: pushTimeout,
+			Key: archiveKey(w), Source: w.Source, PGData: w.PGData, Workers: w.Workers, LookPeriod: walLook, PushTimeout: pushTimeout,
 			Open:   func(ctx context.Context) (actors.ArchiveHandle, error) { return d.openArchive(ctx, w) },
 			Listen: func(ctx context.Context) (net.Listener, error) { return walarchive.ListenGate(ctx, w.Socket) },
 		}
@@ -35,6 +36,12 @@ func (d *Daemon) archiveParams(c configs.Config) (params []actors.ArchiveParams)
 		params = append(params, p)
 	}
 	return params
+}
+
+// archiveKey stands for everything in an entry that its repository, pushing and fetching depend on.
+func archiveKey(w walarchive.Config) string {
+	w.Database, w.Receive, w.Backup, w.Expire = "", walarchive.ReceiveConfig{}, walarchive.BackupConfig{}, walarchive.ExpireConfig{}
+	return fmt.Sprintf("%+v", w)
 }
 
 // archived reports whether a database is named for an archive: then it is no fault that it has no PgQ.

@@ -17,7 +17,7 @@ import (
 // ErrNoSource is returned by Reload when the daemon was built without Options.Load.
 var ErrNoSource = errors.New("this daemon has no source to read its configuration from again")
 
-// Reloaded says what a reload has done. Databases and servers are told by name.
+// Reloaded says what a reload has done. Databases and servers are told by name, archives as wal/SOURCE.
 type Reloaded struct {
 	Changed bool `json:"changed"`
 	// Added, Removed, Replaced (another connection), Adjusted (other settings) and Untouched are databases.
@@ -138,7 +138,7 @@ func orEmpty(list []string) []string {
 func (d *Daemon) reconfigure(ctx context.Context, c configs.Config) (actors.Reconfigured, error) {
 	reply := make(chan actors.Reconfigured, 1)
 	dbs, discoveries := d.wanted(d.context, c)
-	d.system.Root.Send(d.root, actors.Reconfigure{Databases: dbs, Discoveries: discoveries, Reply: reply})
+	d.system.Root.Send(d.root, actors.Reconfigure{Databases: dbs, Discoveries: discoveries, Archives: d.archiveParams(c), Reply: reply})
 	select {
 	case r := <-reply:
 		return r, r.Err

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -17,6 +19,7 @@ import (
 	"github.com/skytools/skyd/configs"
 	"github.com/skytools/skyd/internal/pgtest"
 	"github.com/skytools/skyd/messages"
+	"github.com/skytools/skyd/walarchive"
 )
 
 // source is a configuration that a test can change.
@@ -318,5 +321,74 @@ func TestConnectionKey_ChangesWithEverythingAConnectionDependsOn(t *testing.T) {
 	same.Ticker.Period++
 	if seen[connectionKey(same, "i", "")] != "base" {
 		t.Error("a setting of the ticker is part of the connection")
+	}
+}
+
+// TestReload_TakesOverArchives: the section wal is a difference like everything else; a source that did not change is not
+// even asked to connect again.
+func TestReload_TakesOverArchives(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	entry := func(source string) walarchive.Config {
+		w := walarchive.DefaultConfig()
+		w.Source, w.PGData, w.Storage = source, filepath.Join(dir, "data", source), "file://"+dir+"/repo"
+		w.Socket, w.StateDir = filepath.Join(dir, source+".sock"), filepath.Join(dir, "state", source)
+		return w
+	}
+	s, err := OpenStorage(t.Context(), entry("a").Storage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := walarchive.InitRepo(t.Context(), s, entry("a").Options()); err != nil {
+		t.Fatal(err)
+	}
+	src := &source{}
+	r := runSource(t, src, nil, database("main", pgtest.DB(t).DSN))
+	wal := func(list ...walarchive.Config) Reloaded {
+		t.Helper()
+		src.set(func(c *configs.Config) { c.WAL = list })
+		got, err := RequestReload(t.Context(), r.config.Control.Socket)
+		if err != nil || len(got.RestartNeeded) > 0 || !slices.Contains(got.Untouched, "main") {
+			t.Fatalf("got %+v, %v", got, err)
+		}
+		return got
+	}
+	if got := wal(entry("a"), entry("b")); !slices.Equal(got.Added, []string{"wal/a", "wal/b"}) {
+		t.Errorf("got %+v", got)
+	}
+	pgtest.Eventually(t, slow, "both gates", func() bool {
+		_, a := os.Lstat(entry("a").Socket)
+		_, b := os.Lstat(entry("b").Socket)
+		return a == nil && b == nil
+	})
+	held, err := (&net.Dialer{}).DialContext(t.Context(), "unix", entry("a").Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = held.Close() }()
+	before := r.actor("wal/a/gate").Since
+
+	b := entry("b")
+	b.Workers = 3
+	if got := wal(entry("a"), b, entry("c")); !slices.Equal(got.Added, []string{"wal/c"}) || !slices.Equal(got.Replaced, []string{"wal/b"}) ||
+		!slices.Contains(got.Untouched, "wal/a") {
+		t.Errorf("got %+v", got)
+	}
+	if got := wal(entry("a"), entry("c")); !slices.Equal(got.Removed, []string{"wal/b"}) {
+		t.Errorf("got %+v", got)
+	}
+	pgtest.Eventually(t, slow, "the end of b", func() bool { return r.actor("wal/b").Path == "" && r.actor("wal/b/gate").Path == "" })
+	if _, err := os.Lstat(b.Socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket of b: %v, want that it is gone", err)
+	}
+	pgtest.Eventually(t, slow, "the gate of c", func() bool { return r.actor("wal/c/gate").State == messages.Running })
+	if now := r.actor("wal/a/gate"); !now.Since.Equal(before) {
+		t.Errorf("the gate of a was touched: %+v", now)
+	}
+	if err := held.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the connection to a: %v, want that it is open", err)
 	}
 }
