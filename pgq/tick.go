@@ -107,20 +107,24 @@ select q.queue_name, coalesce(t1.tick_id, 0), coalesce(t1.tick_time, 'epoch'::ti
 // queue that another transaction is just dropping is left out, after a short
 // wait, when q is a pool; in a transaction of yours it is waited for.
 func LoadTickStates(ctx context.Context, q Querier) ([]TickState, error) {
-	states, err := loadTickStates(ctx, q, "")
-	switch {
-	case err == nil:
-	case SQLState(err) == "XX000":
-		// A queue was dropped between finding its sequence and opening it.
-		states, err = loadTickStates(ctx, q, "")
-	case SQLState(err) == lockNotAvailable:
-		states, err = loadTickStates(ctx, q, withoutLocked)
+	states, where, err := []TickState(nil), "", error(nil)
+	for range tickStateReads {
+		states, err = loadTickStates(ctx, q, where)
+		if SQLState(err) == lockNotAvailable && where == "" {
+			where = withoutLocked
+		} else if SQLState(err) != "XX000" {
+			break
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("load tick states: %w", classify(err))
 	}
 	return states, nil
 }
+
+// tickStateReads bounds the attempts to read the states. Each XX000 is a queue that was dropped between finding its sequence and
+// opening it.
+const tickStateReads = 10
 
 // withoutLocked leaves out queues that somebody is just dropping, whose sequence cannot be read until that has ended. To
 // know them costs more than all the rest, so it is asked only then.
