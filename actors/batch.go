@@ -20,12 +20,13 @@ type OpenBatch interface {
 
 // Processed is the result of a batch.
 type Processed struct {
-	Next    OpenBatch // nil: not known
-	Events  int
-	Retried int // of them sent to the retry queue
-	Dead    int // of them given up
-	Lost    bool
-	Latency messages.Histogram // of the events, by LatencyBounds
+	Next           OpenBatch // nil: not known
+	Events         int
+	Retried        int // of them sent to the retry queue
+	Dead           int // of them given up
+	Lost           bool
+	Latency        messages.Histogram // of the events, by LatencyBounds
+	messages.Trace                    // the span of the handler
 }
 
 // batchEnded tells the consumer how its batch ended. The batch actor is about to stop.
@@ -65,7 +66,7 @@ func (a *Batch) Receive(c actor.Context) {
 	case *actor.Stopping, *actor.Restarting:
 		a.clock.stop()
 		if !a.work.halt(haltGrace) {
-			a.env.Log.Warn("handler did not stop in time", "actor", treePath(c.Self()))
+			a.env.Log.Warn("handler did not stop in time")
 		}
 	case done[Processed]:
 		if finish(&a.work, m) {

@@ -112,10 +112,10 @@ func (g *Group) Receive(c actor.Context) {
 
 // member describes one member.
 func (g *Group) member(i int) childSpec {
-	env, db, p := g.env, g.db, g.p
+	db, p := g.db, g.p
 	return childSpec{
 		name: fmt.Sprintf("sub/%d", i), kind: kindSubconsumer, database: db,
-		props: func(int64) *actor.Props { return subconsumerProps(env, db, p, i) },
+		props: func(env Env) *actor.Props { return subconsumerProps(env, db, p, i) },
 	}
 }
 
@@ -251,7 +251,7 @@ func (w *Consumer) stuck() bool {
 func (w *Consumer) opened(c actor.Context, b OpenBatch, err error) {
 	switch {
 	case err != nil:
-		w.failed(c, err, 0)
+		w.failed(c, err, 0, messages.Trace{})
 	case b != nil:
 		w.handle(c, b)
 	default:
@@ -269,10 +269,11 @@ func (w *Consumer) opened(c actor.Context, b OpenBatch, err error) {
 // handle gives a batch to an actor of its own.
 func (w *Consumer) handle(c actor.Context, b OpenBatch) {
 	info := b.Info()
-	pid, err := c.SpawnNamed(batchProps(w.env, b, w.p.BatchTimeout), fmt.Sprintf("batch/%d", info.ID))
+	name := fmt.Sprintf("batch/%d", info.ID)
+	pid, err := c.SpawnNamed(batchProps(w.env.of(kindBatch, treePath(c.Self())+"/"+name, 0), b, w.p.BatchTimeout), name)
 	if err != nil {
 		// The last actor of this batch is still stopping: it comes again.
-		w.failed(c, err, 0)
+		w.failed(c, err, 0, messages.Trace{})
 		return
 	}
 	w.batch, w.broken = pid, nil
@@ -297,13 +298,13 @@ func (w *Consumer) ended(c actor.Context, m batchEnded) {
 	info := *w.seen.Open
 	w.release(c)
 	if m.err != nil {
-		w.failed(c, m.err, info.ID)
+		w.failed(c, m.err, info.ID, m.p.Trace)
 		return
 	}
 	switch {
 	case m.p.Lost:
 		w.seen.Lost++
-		w.env.Log.Warn("batch was closed or taken over by somebody else", w.about("batch_id", info.ID)...)
+		w.env.Log.WarnContext(m.p.Context(w.env.Context), "batch was closed or taken over by somebody else", w.about("batch_id", info.ID)...)
 	case m.p.Events == 0:
 		w.seen.Empty++
 	default:
@@ -317,7 +318,7 @@ func (w *Consumer) ended(c actor.Context, m batchEnded) {
 	}
 	w.seen.LastTickAge = time.Since(info.TickTime).Seconds()
 	if w.fails > 0 {
-		w.env.Log.Info("consumer works again", w.about("batch_id", info.ID, "fails", w.fails)...)
+		w.env.Log.InfoContext(m.p.Context(w.env.Context), "consumer works again", w.about("batch_id", info.ID, "fails", w.fails)...)
 	}
 	w.fails = 0
 	w.tell(c)
@@ -335,7 +336,7 @@ func (w *Consumer) hung(c actor.Context, m batchHung) {
 	}
 	w.leaked = append(w.leaked, m.idle)
 	w.release(c)
-	w.failed(c, errHung, m.id)
+	w.failed(c, errHung, m.id, messages.Trace{})
 }
 
 // terminated notices a batch actor that failed: a panic outside of the handler's protection.
@@ -349,11 +350,11 @@ func (w *Consumer) terminated(c actor.Context, who *actor.PID) {
 		w.broken = errors.New("the actor of the batch stopped unasked")
 	}
 	w.env.report(c, messages.ActorRestarted{Path: treePath(c.Self()), Reason: w.broken.Error(), At: time.Now()})
-	w.failed(c, w.broken, id)
+	w.failed(c, w.broken, id, messages.Trace{})
 }
 
 // failed waits a growing while after a failure; batch 0: none was open.
-func (w *Consumer) failed(c actor.Context, err error, batch int64) {
+func (w *Consumer) failed(c actor.Context, err error, batch int64, span messages.Trace) {
 	now, t := time.Now(), w.src.Classify(err)
 	limit := pauseLimit
 	if t.Outage {
@@ -366,7 +367,7 @@ func (w *Consumer) failed(c actor.Context, err error, batch int64) {
 	w.fails++
 	w.seen.Failed++
 	if loud(w.fails) {
-		w.env.Log.Warn("consumer failed, trying again", w.about("batch_id", batch, "err", err, "fails", w.fails,
+		w.env.Log.WarnContext(span.Context(w.env.Context), "consumer failed, trying again", w.about("batch_id", batch, "err", err, "fails", w.fails,
 			"delay", delay.Round(time.Millisecond))...)
 	}
 	if t.Outage {
@@ -380,7 +381,7 @@ func (w *Consumer) failed(c actor.Context, err error, batch int64) {
 // about is what every log line says.
 func (w *Consumer) about(more ...any) []any {
 	return append([]any{
-		"actor", kindConsumer, "db", w.seen.Database, "queue", w.p.Queue, "consumer", w.p.Name, "member", w.member,
+		"db", w.seen.Database, "queue", w.p.Queue, "consumer", w.p.Name, "member", w.member,
 	}, more...)
 }
 

@@ -103,13 +103,12 @@ func (d *Daemon) beat(c actor.Context) {
 }
 
 func (d *Daemon) start(c actor.Context) {
-	d.env = d.p.Env
+	d.env = d.p.Env.of(kindDaemon, rootName, 0)
 	d.env.Status = StatusPID(c.Self())
 	d.started = time.Now()
 	d.state = reporter{env: d.env, kind: kindDaemon}
 	info := buildInfo{version: d.p.Version, instance: d.p.Instance, started: d.started}
-	env := d.env
-	d.ensure(c, childSpec{name: kindStatus, kind: kindStatus, props: func(int64) *actor.Props { return statusProps(env, info) }})
+	d.ensure(c, childSpec{name: kindStatus, kind: kindStatus, props: func(env Env) *actor.Props { return statusProps(env, info) }})
 	d.config = messages.ConfigLoaded{At: d.started, Good: d.started}
 	d.env.report(c, d.config)
 	d.state.set(c, messages.Running, "", nil, time.Time{})

@@ -108,7 +108,7 @@ type Database struct {
 }
 
 // databaseProps builds a database actor.
-func databaseProps(env Env, p DatabaseParams, _ int64) *actor.Props {
+func databaseProps(env Env, p DatabaseParams) *actor.Props {
 	return newProps(env, kindDatabase, func() actor.Actor {
 		return &Database{
 			children: children{env: env}, p: p, leases: map[string]int64{},
@@ -296,21 +296,21 @@ func (d *Database) present(c actor.Context, h Health) {
 
 // consumerSpec describes one consumer.
 func (d *Database) consumerSpec(p ConsumerParams) childSpec {
-	env, db := d.env, d.p.Name
+	db := d.p.Name
 	p.epoch = d.leases[p.actorName()]
 	return childSpec{
 		name: p.actorName(), kind: kindConsumer, database: db,
-		props: func(int64) *actor.Props { return consumerProps(env, db, p) },
+		props: func(env Env) *actor.Props { return consumerProps(env, db, p) },
 	}
 }
 
 // nodeSpec describes one cascade node.
 func (d *Database) nodeSpec(p NodeParams) childSpec {
-	env, db := d.env, d.p.Name
+	db := d.p.Name
 	p.epoch = d.leases[p.actorName()]
 	return childSpec{
 		name: p.actorName(), kind: kindNode, database: db,
-		props: func(int64) *actor.Props { return nodeProps(env, db, p) },
+		props: func(env Env) *actor.Props { return nodeProps(env, db, p) },
 	}
 }
 

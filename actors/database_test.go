@@ -21,7 +21,7 @@ func databaseParams(db *fakeDB) DatabaseParams {
 
 func playDatabase(t *testing.T, p DatabaseParams) *stage {
 	t.Helper()
-	return play(t, "main", func(env Env) *actor.Props { return databaseProps(env, p, 0) })
+	return play(t, "main", func(env Env) *actor.Props { return databaseProps(env, p) })
 }
 
 // states checks the state of the database and of its children.

@@ -68,7 +68,7 @@ func (d *Discovery) Receive(c actor.Context) {
 		d.ts.stop()
 		d.look.halt(haltGrace)
 		if d.server != nil && !closeWithin(haltGrace, d.server.Close) {
-			d.env.Log.Warn("connections did not close in time", "actor", treePath(c.Self()))
+			d.env.Log.Warn("connections did not close in time")
 		}
 	case messages.ReportStatus:
 		d.state.repeat(c)

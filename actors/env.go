@@ -53,6 +53,34 @@ type Env struct {
 	Status *actor.PID
 	// Operations shows what takes long; nil: nobody looks.
 	Operations *Operations
+
+	base *slog.Logger // Log without the actor
+}
+
+// Identity is the actor that works under a context, for the spans of its work.
+type Identity struct {
+	Kind    string
+	Name    string // tree path without the root
+	Restart int64  // how often it failed and was brought back
+}
+
+// identityKey is the key of the identity in a context.
+type identityKey struct{}
+
+// IdentityFromContext is the actor whose work runs under ctx; false: none.
+func IdentityFromContext(ctx context.Context) (Identity, bool) {
+	id, ok := ctx.Value(identityKey{}).(Identity)
+	return id, ok
+}
+
+// of is the environment of one incarnation of an actor: its log lines and the spans of its work name it.
+func (e Env) of(kind, name string, restart int64) Env {
+	if e.base == nil {
+		e.base = e.Log
+	}
+	e.Log = e.base.With("kind", kind, "actor", name)
+	e.Context = context.WithValue(e.Context, identityKey{}, Identity{Kind: kind, Name: name, Restart: restart})
+	return e
 }
 
 // report sends a fact to the status actor.

@@ -201,10 +201,10 @@ func (l *Lease) failed(c actor.Context, err error) {
 
 // keepLeases starts the keeper and tells it what is wanted.
 func (d *Database) keepLeases(c actor.Context) {
-	env, p, db := d.env, d.p.Lease, d.p.Name
+	p, db := d.p.Lease, d.p.Name
 	d.ensure(c, childSpec{
 		name: kindLease, kind: kindLease, database: db, optional: d.p.Optional,
-		props: func(int64) *actor.Props { return leaseProps(env, db, p, d.units()) },
+		props: func(env Env) *actor.Props { return leaseProps(env, db, p, d.units()) },
 	})
 	d.wantUnits(c)
 }

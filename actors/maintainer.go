@@ -68,7 +68,7 @@ type roundDone struct {
 type retryDone int64
 
 // maintainerProps builds the maintainer of one database.
-func maintainerProps(env Env, db string, p MaintainerParams, src MaintenanceSource, _ int64) *actor.Props {
+func maintainerProps(env Env, db string, p MaintainerParams, src MaintenanceSource) *actor.Props {
 	return newProps(env, kindMaintainer, func() actor.Actor {
 		return &Maintainer{
 			env: env, p: p, src: src, failed: map[string]int{},
@@ -86,7 +86,7 @@ func (w *Maintainer) Receive(c actor.Context) {
 	case *actor.Stopping, *actor.Restarting:
 		w.clock.stop()
 		if !haltAll(haltGrace, &w.round, &w.retry) {
-			w.env.Log.Warn("work did not stop in time", "actor", treePath(c.Self()))
+			w.env.Log.Warn("work did not stop in time")
 		}
 	case messages.ReportStatus:
 		w.state.repeat(c)

@@ -19,7 +19,7 @@ var maintainerParams = MaintainerParams{Period: 2 * time.Minute, RetryPeriod: 30
 
 func playMaintainer(t *testing.T, db *fakeDB) *stage {
 	t.Helper()
-	return play(t, "maintainer", func(env Env) *actor.Props { return maintainerProps(env, "main", maintainerParams, db, 0) })
+	return play(t, "maintainer", func(env Env) *actor.Props { return maintainerProps(env, "main", maintainerParams, db) })
 }
 
 func ops(names ...string) (list []pgq.MaintOp) {

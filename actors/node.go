@@ -63,15 +63,15 @@ func nodeProps(env Env, db string, p NodeParams) *actor.Props {
 func (n *Node) Receive(c actor.Context) {
 	switch m := c.Message().(type) {
 	case *actor.Started:
-		env, db, p := n.env, n.db, n.p
+		db, p := n.db, n.p
 		n.ensure(c, childSpec{
 			name: kindWorker, kind: kindWorker, database: db,
-			props: func(int64) *actor.Props { return nodeWorkerProps(env, db, p) },
+			props: func(env Env) *actor.Props { return nodeWorkerProps(env, db, p) },
 		})
 		if p.Keep != nil {
 			n.ensure(c, childSpec{
 				name: kindKeeper, kind: kindKeeper, database: db,
-				props: func(int64) *actor.Props { return keeperProps(env, db, p) },
+				props: func(env Env) *actor.Props { return keeperProps(env, db, p) },
 			})
 		}
 		n.state.set(c, messages.Running, "node "+n.p.Name, nil, time.Time{})
@@ -302,7 +302,7 @@ func (w *NodeWorker) failed(c actor.Context, err error) {
 
 // about is what every log line says.
 func (w *NodeWorker) about(more ...any) []any {
-	return append([]any{"actor", kindWorker, "db", w.seen.Database, "queue", w.p.Queue, "node", w.p.Name}, more...)
+	return append([]any{"db", w.seen.Database, "queue", w.p.Queue, "node", w.p.Name}, more...)
 }
 
 // say sends the figures, not too often.

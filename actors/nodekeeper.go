@@ -100,5 +100,5 @@ func (o *Keeper) passed(c actor.Context, did string, err error) {
 }
 
 func (o *Keeper) about(more ...any) []any {
-	return append([]any{"actor", kindKeeper, "db", o.db, "queue", o.p.Queue, "node", o.p.Name}, more...)
+	return append([]any{"db", o.db, "queue", o.p.Queue, "node", o.p.Name}, more...)
 }

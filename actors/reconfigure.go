@@ -99,8 +99,7 @@ type adjustArchive struct{ params ArchiveParams }
 
 // archiveSpec describes the actor of an archive.
 func (d *Daemon) archiveSpec(p ArchiveParams) childSpec {
-	env := d.env
-	return childSpec{name: p.actorName(), kind: kindWAL, props: func(int64) *actor.Props { return walClusterProps(env, p) }}
+	return childSpec{name: p.actorName(), kind: kindWAL, props: func(env Env) *actor.Props { return walClusterProps(env, p) }}
 }
 
 // actorName is the name of the archive's actor below the root.
@@ -158,10 +157,9 @@ func (d *Daemon) dropSources(c actor.Context, wanted []DiscoveryParams, r *Recon
 
 // discover starts, replaces or leaves alone the discovery of one server, and brings what it has found up to date.
 func (d *Daemon) discover(c actor.Context, p DiscoveryParams, r *Reconfigured) {
-	env := d.env
 	spec := childSpec{
 		name: kindDiscovery + "/" + p.Name, kind: kindDiscovery,
-		props: func(int64) *actor.Props { return discoveryProps(env, p) },
+		props: func(env Env) *actor.Props { return discoveryProps(env, p) },
 	}
 	i := slices.IndexFunc(d.p.Discoveries, func(old DiscoveryParams) bool { return old.Name == p.Name })
 	var inner Reconfigured
@@ -188,10 +186,9 @@ func (d *Daemon) discover(c actor.Context, p DiscoveryParams, r *Reconfigured) {
 
 // serve makes one database part of the tree, or brings it up to date.
 func (d *Daemon) serve(c actor.Context, p DatabaseParams, source string, r *Reconfigured) {
-	env := d.env
 	spec := childSpec{
 		name: kindDatabase + "/" + p.Name, kind: kindDatabase, database: p.Name, optional: p.Optional,
-		props: func(incarnation int64) *actor.Props { return databaseProps(env, p, incarnation) },
+		props: func(env Env) *actor.Props { return databaseProps(env, p) },
 	}
 	old, known := d.served[p.Name]
 	d.served[p.Name] = served{params: p, source: source}
@@ -314,20 +311,18 @@ func (d *Database) adjustNodes(c actor.Context, old []NodeParams) {
 
 // tickerSpec describes the ticker.
 func (d *Database) tickerSpec() childSpec {
-	env, handle, p := d.env, d.handle, d.p
+	handle, p := d.handle, d.p
 	return childSpec{
 		name: kindTicker, kind: kindTicker, database: p.Name, optional: p.Optional,
-		props: func(incarnation int64) *actor.Props { return tickerProps(env, p.Name, p.Ticker, handle, incarnation) },
+		props: func(env Env) *actor.Props { return tickerProps(env, p.Name, p.Ticker, handle) },
 	}
 }
 
 // maintainerSpec describes the maintainer.
 func (d *Database) maintainerSpec() childSpec {
-	env, handle, p := d.env, d.handle, d.p
+	handle, p := d.handle, d.p
 	return childSpec{
 		name: kindMaintainer, kind: kindMaintainer, database: p.Name, optional: p.Optional,
-		props: func(incarnation int64) *actor.Props {
-			return maintainerProps(env, p.Name, p.Maintainer, handle, incarnation)
-		},
+		props: func(env Env) *actor.Props { return maintainerProps(env, p.Name, p.Maintainer, handle) },
 	}
 }

@@ -53,7 +53,7 @@ func recovery(log *slog.Logger) actor.ReceiverMiddleware {
 				if p, ok := r.(*workPanic); ok {
 					stack = p.stack
 				}
-				log.Error("actor panicked", "actor", treePath(c.Self()), "message", fmt.Sprintf("%T", envelope.Message),
+				log.Error("actor panicked", "message", fmt.Sprintf("%T", envelope.Message),
 					"err", fmt.Sprint(r), "stack", string(stack))
 				switch envelope.Message.(type) {
 				case *actor.Stopping, *actor.Stopped:
@@ -80,7 +80,7 @@ type childSpec struct {
 	kind     string
 	database string
 	optional bool
-	props    func(incarnation int64) *actor.Props
+	props    func(env Env) *actor.Props // of one incarnation
 }
 
 // child is one child, alive or not.
@@ -187,7 +187,7 @@ func (ch *children) spawn(c actor.Context, k *child) {
 	}
 	k.started, k.reason, k.stopping = time.Now(), nil, false
 	ch.tell(c, k, messages.Starting, "", "", time.Time{})
-	pid, err := c.SpawnNamed(k.spec.props(k.restarts), k.spec.name)
+	pid, err := c.SpawnNamed(k.spec.props(ch.env.of(k.spec.kind, ch.path(c, k), k.restarts)), k.spec.name)
 	if err != nil {
 		// The name is taken only by an incarnation that we already count as dead: a broken invariant of ours.
 		panic(fmt.Errorf("spawn %s: %w", k.spec.name, err))
@@ -307,7 +307,7 @@ func (ch *children) failed(c actor.Context, k *child, now time.Time) {
 	k.attempts++
 	k.restarts++
 	path := ch.path(c, k)
-	ch.env.Log.Warn("actor failed, comes back", "actor", path, "db", k.spec.database, "err", text,
+	ch.env.of(k.spec.kind, path, k.restarts).Log.Warn("actor failed, comes back", "db", k.spec.database, "err", text,
 		"restarts", k.restarts, "delay", delay.Round(time.Millisecond))
 	ch.env.report(c, messages.ActorRestarted{Path: path, Reason: text, At: now})
 	ch.tell(c, k, messages.Backoff, "", text, now.Add(delay))

@@ -117,7 +117,7 @@ type ticked struct {
 }
 
 // tickerProps builds the ticker of one database.
-func tickerProps(env Env, db string, p TickerParams, src TickSource, incarnation int64) *actor.Props {
+func tickerProps(env Env, db string, p TickerParams, src TickSource) *actor.Props {
 	return newProps(env, kindTicker, func() actor.Actor {
 		return &Ticker{
 			env: env, p: p, src: src,
@@ -125,9 +125,7 @@ func tickerProps(env Env, db string, p TickerParams, src TickSource, incarnation
 			ticks:  map[string]*tickRun{},
 			queues: map[string]*queueView{},
 			tags: []trace.SpanStartOption{trace.WithNewRoot(), trace.WithAttributes(
-				pgq.KeyMessagingSystem.String(pgq.MessagingSystem), pgq.KeyDBSystem.String(pgq.DBSystem),
-				pgq.KeyActorKind.String(kindTicker), pgq.KeyActorName.String(kindDatabase+"/"+db+"/"+kindTicker),
-				pgq.KeyActorRestart.Int64(incarnation))},
+				pgq.KeyMessagingSystem.String(pgq.MessagingSystem), pgq.KeyDBSystem.String(pgq.DBSystem))},
 		}
 	})
 }
@@ -145,7 +143,7 @@ func (t *Ticker) Receive(c actor.Context) {
 			workers = append(workers, &r.worker)
 		}
 		if !haltAll(haltGrace, workers...) {
-			t.env.Log.Warn("work did not stop in time", "actor", treePath(c.Self()))
+			t.env.Log.Warn("work did not stop in time")
 		}
 	case messages.ReportStatus:
 		t.state.repeat(c)

@@ -23,7 +23,7 @@ var tickerParams = TickerParams{
 
 func playTicker(t *testing.T, db *fakeDB) *stage {
 	t.Helper()
-	return play(t, "ticker", func(env Env) *actor.Props { return tickerProps(env, "main", tickerParams, db, 0) })
+	return play(t, "ticker", func(env Env) *actor.Props { return tickerProps(env, "main", tickerParams, db) })
 }
 
 func TestTicker_TicksWhenTheContractSaysSo(t *testing.T) {
@@ -355,7 +355,7 @@ func TestTicker_RefusedTickIsNotHammered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := &refusing{fakeDB: newFakeDB("q")}
 		db.queues["q"].EventSeq = 500
-		play(t, "ticker", func(env Env) *actor.Props { return tickerProps(env, "main", tickerParams, db, 0) })
+		play(t, "ticker", func(env Env) *actor.Props { return tickerProps(env, "main", tickerParams, db) })
 		time.Sleep(time.Minute)
 		if tries := db.tries.Load(); tries < 10 || tries > 60*4 {
 			t.Errorf("%d tries in a minute", tries)

@@ -5,8 +5,10 @@ import (
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/skytools/skyd/messages"
+	"github.com/skytools/skyd/pgq"
 )
 
 // Delays of the keeper of backups.
@@ -69,8 +71,17 @@ func (b *BackupKeeper) Receive(c actor.Context) {
 
 // look makes a backup if one is due.
 func (b *BackupKeeper) look(c actor.Context) {
-	p, handle := b.p, b.handle
-	err := start(&b.work, c, b.env.Context, func(ctx context.Context) (BackupKept, error) { return p.KeepBackups(ctx, handle) })
+	p, handle, tracer := b.p, b.handle, b.env.Tracer
+	err := start(&b.work, c, b.env.Context, func(ctx context.Context) (BackupKept, error) {
+		began := time.Now()
+		kept, err := p.KeepBackups(ctx, handle)
+		if kept.Made != "" || err != nil { // a look that finds nothing due has no span
+			_, span := tracer.Start(ctx, pgq.SpanName(pgq.OpBackup, p.Source), trace.WithNewRoot(), trace.WithTimestamp(began))
+			pgq.RecordError(span, err)
+			span.End()
+		}
+		return kept, err
+	})
 	if err != nil {
 		panic(err) // one look at a time
 	}

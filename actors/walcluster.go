@@ -128,11 +128,11 @@ func (w *WALCluster) opened(c actor.Context, d done[ArchiveHandle]) {
 	}
 	w.handle, w.fails = d.val, 0
 	w.state.set(c, messages.Running, "", nil, time.Time{})
-	env, p, handle := w.env, w.p, w.handle
-	w.ensure(c, childSpec{name: kindShipper, kind: kindShipper, props: func(int64) *actor.Props { return shipperProps(env, p, handle) }})
+	p, handle := w.p, w.handle
+	w.ensure(c, childSpec{name: kindShipper, kind: kindShipper, props: func(env Env) *actor.Props { return shipperProps(env, p, handle) }})
 	shipper := actor.NewPID(c.Self().GetAddress(), c.Self().GetId()+"/"+kindShipper)
-	w.ensure(c, childSpec{name: kindPrefetcher, kind: kindPrefetcher, props: func(int64) *actor.Props { return prefetcherProps(env, handle) }})
-	w.ensure(c, childSpec{name: kindGate, kind: kindGate, props: func(int64) *actor.Props { return gateProps(env, p, handle, shipper) }})
+	w.ensure(c, childSpec{name: kindPrefetcher, kind: kindPrefetcher, props: func(env Env) *actor.Props { return prefetcherProps(env, handle) }})
+	w.ensure(c, childSpec{name: kindGate, kind: kindGate, props: func(env Env) *actor.Props { return gateProps(env, p, handle, shipper) }})
 	if p.Receive != nil {
 		w.ensure(c, w.receiverSpec())
 	}
@@ -143,14 +143,14 @@ func (w *WALCluster) opened(c actor.Context, d done[ArchiveHandle]) {
 
 // receiverSpec describes the receiver.
 func (w *WALCluster) receiverSpec() childSpec {
-	env, p, handle := w.env, w.p, w.handle
-	return childSpec{name: kindReceiver, kind: kindReceiver, props: func(int64) *actor.Props { return receiverProps(env, p, handle) }}
+	p, handle := w.p, w.handle
+	return childSpec{name: kindReceiver, kind: kindReceiver, props: func(env Env) *actor.Props { return receiverProps(env, p, handle) }}
 }
 
 // backupSpec describes the keeper of backups.
 func (w *WALCluster) backupSpec() childSpec {
-	env, p, handle := w.env, w.p, w.handle
-	return childSpec{name: kindBackup, kind: kindBackup, props: func(int64) *actor.Props { return backupProps(env, p, handle) }}
+	p, handle := w.p, w.handle
+	return childSpec{name: kindBackup, kind: kindBackup, props: func(env Env) *actor.Props { return backupProps(env, p, handle) }}
 }
 
 // adjusted takes new settings of receiving and backups; the repository is the same.

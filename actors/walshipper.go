@@ -10,9 +10,9 @@ import (
 
 	"github.com/asynkron/protoactor-go/actor"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
 
 	"github.com/skytools/skyd/messages"
+	"github.com/skytools/skyd/pgq"
 	"github.com/skytools/skyd/walarchive"
 )
 
@@ -157,7 +157,7 @@ func (s *Shipper) push(c actor.Context, l *lane, name string) {
 		span.SetAttributes(attribute.String("skyd.wal.name", name), attribute.Int64("skyd.wal.bytes", pushed.Bytes),
 			attribute.Int64("skyd.wal.stored_bytes", pushed.Packed))
 		if err != nil {
-			span.SetStatus(codes.Error, err.Error())
+			pgq.RecordError(span, err)
 		}
 		return shipped{name: name, pushed: pushed, err: err}, nil
 	})

@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/skytools/skyd/pgq"
@@ -59,7 +58,7 @@ func (p *Proof) Equal() bool { return p.OldEvents == p.NewEvents && p.OldHash ==
 
 // run drives the operation until it is over. A context that ends makes it go back where that is possible.
 func (o *operation) run(ctx context.Context, back, adopt bool, told func(OpStep)) error {
-	ctx, span := tracer().Start(ctx, pgq.SpanName(pgq.OpSwitchover, o.a.queue), trace.WithAttributes(
+	ctx, span := tracer(ctx).Start(ctx, pgq.SpanName(pgq.OpSwitchover, o.a.queue), trace.WithAttributes(
 		pgq.KeyMessagingSystem.String(pgq.MessagingSystem), pgq.KeyMessagingDestination.String(o.a.queue),
 		pgq.KeyPgqNodeName.String(o.new), pgq.KeyPgqNodeProvider.String(o.old)))
 	defer span.End()
@@ -74,7 +73,7 @@ func (o *operation) run(ctx context.Context, back, adopt bool, told func(OpStep)
 		}
 	}
 	if err != nil {
-		span.SetStatus(codes.Error, err.Error())
+		pgq.RecordError(span, err)
 	}
 	return err
 }
@@ -87,8 +86,13 @@ func joinCause(end, cause error) error {
 	return fmt.Errorf("%w: %w", end, cause)
 }
 
-func tracer() trace.Tracer {
-	return otel.GetTracerProvider().Tracer("github.com/skytools/skyd/cascade", trace.WithSchemaURL(pgq.SchemaURL))
+// tracer makes the spans of operations.
+func tracer(ctx context.Context) trace.Tracer {
+	tp, ok := ctx.Value(providerKey{}).(trace.TracerProvider)
+	if !ok {
+		tp = otel.GetTracerProvider()
+	}
+	return tp.Tracer(ScopeName, trace.WithInstrumentationVersion(pgq.Version()), trace.WithSchemaURL(pgq.SchemaURL))
 }
 
 // loop looks, decides and does until the operation is over.
@@ -195,7 +199,7 @@ func joinOver(end, cause error, note string) error {
 
 // step does one action, in a span of its own.
 func (o *operation) step(ctx context.Context, next Action, told func(OpStep)) error {
-	ctx, span := tracer().Start(ctx, string(next.Kind))
+	ctx, span := tracer(ctx).Start(ctx, string(next.Kind))
 	defer span.End()
 	span.AddEvent("state.enter")
 	begun := time.Now()
@@ -204,7 +208,7 @@ func (o *operation) step(ctx context.Context, next Action, told func(OpStep)) er
 	}
 	err := o.do(ctx, next.Kind)
 	if err != nil {
-		span.SetStatus(codes.Error, err.Error())
+		pgq.RecordError(span, err)
 		return err
 	}
 	if next.Kind == ActPromote {

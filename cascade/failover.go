@@ -223,9 +223,12 @@ func (f *failover) told(node string, step ActionKind, why string) {
 }
 
 // run goes through the steps; each finds out by itself whether it is done.
-func (f *failover) run(ctx context.Context) (*Result, error) {
-	ctx, span := tracer().Start(ctx, pgq.SpanName("failover", f.a.queue))
-	defer span.End()
+func (f *failover) run(ctx context.Context) (_ *Result, err error) {
+	ctx, span := tracer(ctx).Start(ctx, pgq.SpanName(pgq.OpFailover, f.a.queue))
+	defer func() {
+		pgq.RecordError(span, err)
+		span.End()
+	}()
 	db, err := f.a.database(ctx, f.t.New)
 	if err != nil {
 		return nil, err

@@ -199,12 +199,15 @@ select coalesce((select count(*) from pgq.tick t where t.tick_queue = q.queue_id
 
 // Resurrect carries the return out; it may be repeated after any failure. When events were lost the worker stays paused
 // until AcceptLoss.
-func (a *Admin) Resurrect(ctx context.Context, r *Return) error {
+func (a *Admin) Resurrect(ctx context.Context, r *Return) (err error) {
 	if r.Done {
 		return nil
 	}
-	ctx, span := tracer().Start(ctx, pgq.SpanName("resurrect", a.queue))
-	defer span.End()
+	ctx, span := tracer(ctx).Start(ctx, pgq.SpanName(pgq.OpResurrect, a.queue))
+	defer func() {
+		pgq.RecordError(span, err)
+		span.End()
+	}()
 	s, err := readSide(ctx, a.self, a.queue, "", "")
 	if err != nil {
 		return err

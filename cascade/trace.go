@@ -37,6 +37,15 @@ func TraceIDFromContext(ctx context.Context) (trace.TraceID, bool) {
 	return id, ok && id.IsValid()
 }
 
+// providerKey is the key of the tracer provider in a context.
+type providerKey struct{}
+
+// ContextWithTracerProvider makes the operations under ctx (switchover, failover, resurrect) trace with tp instead of the
+// global provider.
+func ContextWithTracerProvider(ctx context.Context, tp trace.TracerProvider) context.Context {
+	return context.WithValue(ctx, providerKey{}, tp)
+}
+
 // startBatchSpan begins the span of a batch on one node; the function ends it.
 func startBatchSpan(ctx context.Context, tracer trace.Tracer, queue string, p Pass, o *offer, began time.Time) (context.Context, func(Pass, error)) {
 	ctx = ContextWithTraceID(ctx, BatchTraceID(queue, o.tick, o.time))
@@ -56,7 +65,7 @@ func startBatchSpan(ctx context.Context, tracer trace.Tracer, queue string, p Pa
 // nodeAttributes name a node in spans.
 func nodeAttributes(s WorkerState) []attribute.KeyValue {
 	return []attribute.KeyValue{
-		pgq.KeyPgqNodeName.String(s.Node), pgq.KeyPgqNodeType.String(string(s.Type)), pgq.KeyPgqNodeProvider.String(s.Provider),
+		pgq.KeyMessagingClientID.String(s.Node), pgq.KeyPgqNodeName.String(s.Node), pgq.KeyPgqNodeType.String(string(s.Type)), pgq.KeyPgqNodeProvider.String(s.Provider),
 	}
 }
 

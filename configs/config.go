@@ -73,11 +73,11 @@ type Control struct {
 
 // Telemetry configures tracing.
 type Telemetry struct {
-	// Where traces are sent by OTLP, for example http://collector:4318. Empty: no tracing, at no cost.
+	// Where traces and the messaging metrics are sent by OTLP, for example http://collector:4318. Empty: nowhere, at no cost.
 	Endpoint string `koanf:"endpoint"`
 	// Transport of OTLP: http/protobuf or grpc.
 	Protocol string `koanf:"protocol"`
-	// Share of traces that is kept, 0 to 1.
+	// Share of traces that is kept, 0 to 1. Those of switchover, failover, copy, backup and restore always are.
 	SampleRatio float64 `koanf:"sample_ratio"`
 }
 

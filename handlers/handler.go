@@ -21,6 +21,8 @@ type Env struct {
 	Stdout io.Writer
 	// Log gets what a child process writes to its standard error. Defaults to none.
 	Log *slog.Logger
+	// Producer inserts what a mover or splitter moves. Defaults to one with the global providers.
+	Producer *pgq.Producer
 }
 
 // Handler does the work of one consumer: a pgq.BatchTxHandler for the kinds that write to a database, to be run by a
@@ -50,6 +52,9 @@ func New(c Config, env Env) (*Handler, error) {
 	if env.Log == nil {
 		env.Log = slog.New(slog.DiscardHandler)
 	}
+	if env.Producer == nil {
+		env.Producer = pgq.NewProducer(pgq.ProducerOptions{})
+	}
 	switch c.Kind {
 	case "sql":
 		return newSQL(c)
@@ -58,9 +63,9 @@ func New(c Config, env Env) (*Handler, error) {
 	case "exec":
 		return newExec(c, env), nil
 	case "mover":
-		return newRouter(func(*pgq.Event) (string, error) { return c.TargetQueue, nil }), nil
+		return newRouter(env.Producer, func(*pgq.Event) (string, error) { return c.TargetQueue, nil }), nil
 	case "splitter":
-		return newRouter(c.route), nil
+		return newRouter(env.Producer, c.route), nil
 	default:
 		return newPrinter(env), nil
 	}

@@ -80,12 +80,12 @@ func (c Config) route(ev *pgq.Event) (string, error) {
 }
 
 // newRouter copies each event into the queue that route says: type, data and extra fields as they are.
-func newRouter(route func(*pgq.Event) (string, error)) *Handler {
+func newRouter(producer *pgq.Producer, route func(*pgq.Event) (string, error)) *Handler {
 	return transactional(func(ctx context.Context, tx pgx.Tx, b *pgq.Batch) error {
 		pending, size := map[string][]pgq.NewEvent{}, 0
 		flush := func() error {
 			for queue, events := range pending {
-				if _, err := pgq.InsertBatch(ctx, tx, queue, events); err != nil {
+				if _, err := producer.InsertBatch(ctx, tx, queue, events); err != nil {
 					return err
 				}
 			}

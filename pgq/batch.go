@@ -51,6 +51,7 @@ type batchState struct {
 	tally     tally
 	tel       *telemetry                               // nil: whatever ctx brings
 	received  operation                                // the call that opened it, when Run did
+	span      trace.SpanContext                        // under which it is handled, when Run does
 	calls     batchCalls                               // how it is read and closed
 	slots     []Slot                                   // of an ordered group
 	onRead    func(ctx context.Context, chunk []Event) // sees every chunk that is read; may be nil

@@ -77,6 +77,7 @@ func (t *batchTrace) start(ctx context.Context) context.Context {
 	span.End()
 	ctx, t.op = t.c.tel.start(ctx, trace.SpanKindConsumer, OpProcess, OpTypeProcess, t.b.Queue, t.b.Consumer,
 		trace.WithLinks(t.links...))
+	t.b.s.span = t.op.span.SpanContext()
 	return ctx
 }
 
@@ -89,6 +90,9 @@ func (t *batchTrace) describe(span trace.Span) {
 		KeyPgqPrevTickID.Int64(t.b.PrevTickID),
 	)
 	span.SetAttributes(t.c.server...)
+	if t.c.member != "" {
+		span.SetAttributes(KeyMessagingClientID.String(t.c.member))
+	}
 	if t.dropped > 0 {
 		span.SetAttributes(KeyPgqLinksDropped.Int(t.dropped))
 	}

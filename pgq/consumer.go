@@ -137,6 +137,7 @@ type Consumer struct {
 	log     *slog.Logger
 	tel     *telemetry
 	server  []attribute.KeyValue
+	member  string // of a cooperative group
 	kind    kind
 
 	noReceive atomic.Bool // the database has no pgq.receive_batch

@@ -49,6 +49,7 @@ func NewCoopConsumer(db *DB, queue, consumer, member string, h Handler, o CoopOp
 		o.Heartbeat = o.DeadInterval / 4
 	}
 	m := &CoopConsumer{c: NewConsumer(db, queue, consumer, h, o.ConsumerOptions), member: member, o: o}
+	m.c.member = member
 	m.c.log = m.c.log.With("subconsumer", member)
 	m.c.kind = kind{register: m.register, next: m.next, hold: m.hold}
 	return m

@@ -35,7 +35,7 @@ func newTelemetry(tp trace.TracerProvider, mp metric.MeterProvider) *telemetry {
 	if mp == nil {
 		mp = otel.GetMeterProvider()
 	}
-	meter := mp.Meter(ScopeName, metric.WithSchemaURL(SchemaURL))
+	meter := mp.Meter(ScopeName, metric.WithInstrumentationVersion(Version()), metric.WithSchemaURL(SchemaURL))
 	counter := func(name, what string) metric.Int64Counter {
 		c, err := meter.Int64Counter(name, metric.WithUnit("{message}"), metric.WithDescription(what))
 		if err != nil {
@@ -71,7 +71,7 @@ func contextTelemetry(ctx context.Context) *telemetry {
 }
 
 func tracerOf(tp trace.TracerProvider) trace.Tracer {
-	return tp.Tracer(ScopeName, trace.WithSchemaURL(SchemaURL))
+	return tp.Tracer(ScopeName, trace.WithInstrumentationVersion(Version()), trace.WithSchemaURL(SchemaURL))
 }
 
 // operation is one timed call: what it is, since when, and its span. The span

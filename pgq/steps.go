@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Steps runs a consumer one batch at a time, for callers with a clock and a
@@ -94,6 +96,10 @@ func HandlerFailed(err error) bool {
 	var he *handlerError
 	return errors.As(err, &he)
 }
+
+// Trace is the span under which the batch is or was handled, for the log; not
+// valid without tracing, before that, and for a batch without events.
+func (b *Batch) Trace() trace.SpanContext { return b.s.span }
 
 // EventsRead is how many events of the batch were read so far.
 func (b *Batch) EventsRead() int { return b.s.events }

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime/debug"
+	"sync"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -17,6 +19,22 @@ const ScopeName = "github.com/skytools/skyd/pgq"
 // SchemaURL is the semantic convention the attribute keys follow; it belongs
 // on every tracer and meter of skyd.
 const SchemaURL = "https://opentelemetry.io/schemas/1.43.0"
+
+// Version is the version of this module in the program at hand, for the scopes of
+// spans and metrics; empty when it is not known.
+var Version = sync.OnceValue(func() string {
+	const module = "github.com/skytools/skyd"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, m := range append(info.Deps, &info.Main) {
+		if m.Path == module {
+			return m.Version
+		}
+	}
+	return ""
+})
 
 // Attribute keys of spans and metrics. The messaging group of the conventions
 // is still in development: this list is the only place where keys are spelled.
@@ -77,7 +95,13 @@ const (
 	OpDead       = "event_dead"
 	OpTick       = "tick"
 	OpSwitchover = "switchover"
+	OpFailover   = "failover"
+	OpTakeover   = "takeover"
+	OpResurrect  = "resurrect"
 	OpCopy       = "copy"
+	OpPush       = "push"
+	OpBackup     = "backup"
+	OpRestore    = "restore"
 )
 
 // Operation types: messaging.operation.type.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -43,7 +44,10 @@ func (d *Daemon) consumerParams(ctx context.Context, c configs.Config, db config
 	}
 	for _, u := range c.Consumers {
 		add(u, func(int) (*handlers.Handler, error) {
-			return handlers.New(u.Handler, handlers.Env{Queue: u.Queue, Consumer: u.Name, Log: d.log})
+			return handlers.New(u.Handler, handlers.Env{
+				Queue: u.Queue, Consumer: u.Name, Log: d.log.With("db", name, "queue", u.Queue, "consumer", u.Name),
+				Producer: pgq.NewProducer(pgq.ProducerOptions{TracerProvider: d.telemetry.tracing, MeterProvider: d.telemetry.metering}),
+			})
 		})
 	}
 	for _, u := range d.opts.Consumers {
@@ -87,7 +91,12 @@ func (w workplace) target() (db configs.Database, name string, other bool) {
 
 // open makes one worker. It makes no connection.
 func (w workplace) open(ctx context.Context, member int, unit string, epoch int64) (_ actors.ConsumerSource, err error) {
-	u, s := w.consumer, &stepper{log: w.daemon.log}
+	path := "database/" + w.name + "/" + kindConsumer + "/" + url.PathEscape(w.consumer.Queue) + "/" + url.PathEscape(w.consumer.Name)
+	kind := kindConsumer
+	if member > 0 {
+		kind, path = kindSubconsumer, path+"/sub/"+strconv.Itoa(member)
+	}
+	u, s := w.consumer, &stepper{log: w.daemon.log.With("kind", kind, "actor", path, "db", w.name)}
 	defer func() {
 		if err != nil {
 			s.release()
@@ -100,8 +109,8 @@ func (w workplace) open(ctx context.Context, member int, unit string, epoch int6
 		return nil, err
 	}
 	o := pgq.ConsumerOptions{
-		Register: u.Register, MaxMerge: u.Merge, EventRetry: u.EventRetry, Logger: w.daemon.log, NoListen: true,
-		TracerProvider: w.daemon.tracing,
+		Register: u.Register, MaxMerge: u.Merge, EventRetry: u.EventRetry, Logger: s.log, NoListen: true,
+		TracerProvider: w.daemon.telemetry.tracing, MeterProvider: w.daemon.telemetry.metering,
 	}
 	if epoch > 0 {
 		o.Fence = func(ctx context.Context, tx pgq.Querier) error {
@@ -240,7 +249,7 @@ func (o *openBatch) Info() messages.Batch {
 func (o *openBatch) Process(ctx context.Context) (actors.Processed, error) {
 	next, lost, err := o.s.steps.Process(ctx, o.b)
 	o.s.doubt(err)
-	p := actors.Processed{Events: o.b.EventsRead(), Retried: o.b.EventsRetried(), Dead: o.b.EventsDead(), Lost: lost}
+	p := actors.Processed{Events: o.b.EventsRead(), Retried: o.b.EventsRetried(), Dead: o.b.EventsDead(), Lost: lost, Trace: messages.Trace{Span: o.b.Trace()}}
 	if err == nil && !lost {
 		o.b.EachAge(time.Now(), func(age time.Duration, events int) { addAges(&p.Latency, age, events) })
 	}

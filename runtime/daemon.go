@@ -15,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/skytools/skyd/actors"
+	"github.com/skytools/skyd/cascade"
 	"github.com/skytools/skyd/configs"
 	"github.com/skytools/skyd/messages"
 )
@@ -70,15 +71,15 @@ type Daemon struct {
 	context context.Context // values of Run's context, for what has no context of its own
 	life    context.Context // cancelled when the end begins
 
-	tracing trace.TracerProvider
-	system  *actor.ActorSystem
-	root    *actor.PID
-	gone    chan struct{} // the tree has ended
-	ready   chan struct{}
-	letters deadLetters
-	ran     atomic.Bool
-	asked   chan struct{} // somebody asked for the end
-	askOnce sync.Once
+	telemetry *telemetry
+	system    *actor.ActorSystem
+	root      *actor.PID
+	gone      chan struct{} // the tree has ended
+	ready     chan struct{}
+	letters   deadLetters
+	ran       atomic.Bool
+	asked     chan struct{} // somebody asked for the end
+	askOnce   sync.Once
 
 	reloading  chan struct{} // holds the turn of a reload
 	operations *actors.Operations
@@ -134,11 +135,12 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	life, ending := context.WithCancel(base)
 	defer ending()
 	d.life = life
-	tracing, flush, err := d.startTracing(base)
-	if err != nil {
+	if d.telemetry, err = d.startTelemetry(base); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.stage("flush traces", func() error { return flush(base) })) }()
+	defer func() {
+		err = errors.Join(err, d.stage("flush telemetry", func() error { return d.telemetry.close(base) }))
+	}()
 	if d.opts.Getenv != nil {
 		if d.notify, err = newNotifier(d.opts.Getenv, d.log); err != nil {
 			return err
@@ -148,7 +150,7 @@ func (d *Daemon) Run(ctx context.Context) (err error) {
 	if err := d.listen(ctx); err != nil {
 		return errors.Join(err, d.closeListeners())
 	}
-	if err := d.spawn(base, tracing); err != nil {
+	if err := d.spawn(base); err != nil {
 		return errors.Join(err, d.closeListeners())
 	}
 	failed, serving := d.serve(base)
@@ -274,15 +276,16 @@ func listenText(l net.Listener) string {
 }
 
 // spawn starts the actor tree.
-func (d *Daemon) spawn(ctx context.Context, tracing trace.TracerProvider) error {
+func (d *Daemon) spawn(ctx context.Context) error {
 	d.system = actor.NewActorSystem(
 		actor.WithLoggerFactory(func(*actor.ActorSystem) *slog.Logger { return slog.New(quietly(d.log.Handler())) }),
 		actor.WithDeadLetterThrottleInterval(time.Millisecond), actor.WithDeadLetterThrottleCount(1))
 	d.letters.watch(d.system)
-	d.tracing = tracing
 	d.operations = actors.NewOperations(d.system)
-	env := actors.Env{Log: d.log, Meter: d.meter, Operations: d.operations, Tracer: tracing.Tracer(scopeName, trace.WithInstrumentationVersion(d.opts.Build.Version),
-		trace.WithSchemaURL(schemaURL)), Context: ctx}
+	env := actors.Env{
+		Log: d.log, Meter: d.meter, Operations: d.operations, Tracer: d.tracer(scopeName),
+		Context: cascade.ContextWithTracerProvider(ctx, d.telemetry.tracing),
+	}
 	p := actors.DaemonParams{
 		Env: env, Version: d.opts.Build.Version, Instance: d.config.Instance, Stopped: d.gone,
 		Beat: d.notify.beat, BeatPeriod: d.notify.period(),
@@ -295,6 +298,11 @@ func (d *Daemon) spawn(ctx context.Context, tracing trace.TracerProvider) error 
 	}
 	d.root = pid
 	return nil
+}
+
+// tracer is the tracer of one package.
+func (d *Daemon) tracer(scope string) trace.Tracer {
+	return d.telemetry.tracing.Tracer(scope, trace.WithInstrumentationVersion(d.opts.Build.Version), trace.WithSchemaURL(schemaURL))
 }
 
 // wanted makes the parameters of everything that a configuration asks for.

@@ -13,12 +13,15 @@ import (
 	"github.com/skytools/skyd/messages"
 )
 
-// registry makes the Prometheus registry of the daemon.
-func (d *Daemon) registry() *prometheus.Registry {
+// registry makes what /metrics shows: the state of the actors, and the instruments of the messaging conventions.
+func (d *Daemon) registry() prometheus.Gatherer {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		&collector{d: d})
-	return r
+	if d.telemetry.prometheus == nil {
+		return r
+	}
+	return prometheus.Gatherers{r, d.telemetry.prometheus}
 }
 
 // collector turns the status snapshot into metrics: nothing is kept twice, scraping runs no SQL, and the labels of what

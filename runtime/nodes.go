@@ -6,10 +6,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net/url"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/skytools/skyd/actors"
@@ -45,7 +45,7 @@ func (d *Daemon) nodeParams(ctx context.Context, c configs.Config, db configs.Da
 				if err != nil {
 					return nil, err
 				}
-				return &nodeSource{pool: p, Worker: cascade.NewWorker(p.db, n.Queue, d.workerOptions(c, n, applier, unit, epoch))}, nil
+				return &nodeSource{pool: p, Worker: cascade.NewWorker(p.db, n.Queue, d.workerOptions(c, name, n, applier, unit, epoch))}, nil
 			},
 			Keep: func() (actors.NodeKeeper, error) {
 				p, err := openPool(ctx, db, c.Instance, "operations/"+n.Queue, database, nodeConns)
@@ -67,18 +67,19 @@ func (d *Daemon) nodeParams(ctx context.Context, c configs.Config, db configs.Da
 }
 
 // workerOptions are the options of a node's worker under a lease.
-func (d *Daemon) workerOptions(c configs.Config, n configs.Node, applier cascade.Applier, unit string, epoch int64) cascade.WorkerOptions {
+func (d *Daemon) workerOptions(c configs.Config, database string, n configs.Node, applier cascade.Applier, unit string, epoch int64) cascade.WorkerOptions {
 	name := "skyd/" + c.Instance + "/node/" + n.Queue + "/" + n.Name
 	o := cascade.WorkerOptions{
 		Node: n.Name, Applier: applier, PollPeriod: n.PollPeriod, MarkPeriod: n.WatermarkPeriod, StepTimeout: n.StepTimeout,
-		Logger: d.log.With("node", n.Name),
+		Logger: d.log.With("kind", kindWorker, "actor", "database/"+database+"/"+kindNode+"/"+url.PathEscape(n.Queue)+"/"+kindWorker,
+			"db", database, "node", n.Name),
 		Open: func(ctx context.Context, location string) (*pgq.DB, error) {
 			return cascade.OpenLocation(ctx, location, pgq.WithApplicationName(name), pgq.WithMaxConns(nodeConns),
 				pgq.WithConfig(func(c *pgxpool.Config) { c.MaxConnIdleTime = idleTime }))
 		},
 	}
-	if _, off := d.tracing.(noop.TracerProvider); !off {
-		o.Tracer = d.tracing.Tracer(cascade.ScopeName, trace.WithInstrumentationVersion(d.opts.Build.Version), trace.WithSchemaURL(schemaURL))
+	if _, off := d.telemetry.tracing.(noop.TracerProvider); !off {
+		o.Tracer = d.tracer(cascade.ScopeName)
 	}
 	if epoch > 0 {
 		o.QueueFence = func(b *pgx.Batch) bool { return pgq.QueueFence(b, unit, epoch, n.StepTimeout) }

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +12,11 @@ import (
 	"sync"
 	"testing"
 
+	dto "github.com/prometheus/client_model/go"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+	collectmetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	collect "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
 	otlp "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -30,6 +35,8 @@ type otlpReceiver struct {
 	spans    []*otlp.Span
 	resource map[string]string
 	schemas  []string
+	scopes   []string // name and version
+	metrics  []string // names
 }
 
 func newOTLPReceiver(t *testing.T) *otlpReceiver {
@@ -37,15 +44,26 @@ func newOTLPReceiver(t *testing.T) *otlpReceiver {
 	r := &otlpReceiver{resource: map[string]string{}}
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
-		var in collect.ExportTraceServiceRequest
-		if err == nil {
-			err = proto.Unmarshal(body, &in)
+		var (
+			in      collect.ExportTraceServiceRequest
+			metrics collectmetrics.ExportMetricsServiceRequest
+			answer  proto.Message
+		)
+		switch {
+		case err != nil:
+		case req.URL.Path == "/v1/traces":
+			err, answer = proto.Unmarshal(body, &in), &collect.ExportTraceServiceResponse{}
+		case req.URL.Path == "/v1/metrics":
+			err, answer = proto.Unmarshal(body, &metrics), &collectmetrics.ExportMetricsServiceResponse{}
+		default:
+			err = errors.New("no such signal")
 		}
-		if err != nil || req.URL.Path != "/v1/traces" || req.Header.Get("Content-Type") != "application/x-protobuf" {
+		if err != nil || req.Header.Get("Content-Type") != "application/x-protobuf" {
 			t.Errorf("%s %s: %v", req.URL.Path, req.Header.Get("Content-Type"), err)
 		}
 		r.take(&in)
-		out, err := proto.Marshal(&collect.ExportTraceServiceResponse{})
+		r.takeMetrics(&metrics)
+		out, err := proto.Marshal(answer)
 		if err != nil {
 			t.Error(err)
 		}
@@ -66,7 +84,23 @@ func (r *otlpReceiver) take(in *collect.ExportTraceServiceRequest) {
 		}
 		for _, ss := range rs.GetScopeSpans() {
 			r.schemas = append(r.schemas, ss.GetSchemaUrl())
+			r.scopes = append(r.scopes, ss.GetScope().GetName()+" "+ss.GetScope().GetVersion())
 			r.spans = append(r.spans, ss.GetSpans()...)
+		}
+	}
+}
+
+func (r *otlpReceiver) takeMetrics(in *collectmetrics.ExportMetricsServiceRequest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rm := range in.GetResourceMetrics() {
+		for _, sm := range rm.GetScopeMetrics() {
+			for _, m := range sm.GetMetrics() {
+				r.metrics = append(r.metrics, m.GetName())
+				if h := m.GetHistogram(); h != nil && !slices.Equal(h.GetDataPoints()[0].GetExplicitBounds(), pgq.DurationBoundaries()) {
+					r.metrics = append(r.metrics, m.GetName()+" with other boundaries")
+				}
+			}
 		}
 	}
 }
@@ -130,8 +164,32 @@ func TestOTLP_BatchIsOneTraceFromProducerToFinish(t *testing.T) {
 		u, ok := r.workerOf("last")
 		return ok && u.Finished > 0
 	})
+	families, err := r.registry().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"messaging_client_sent_messages_total", "target_info"} {
+		if !slices.ContainsFunc(families, func(f *dto.MetricFamily) bool { return f.GetName() == name }) {
+			t.Errorf("/metrics lacks %s", name)
+		}
+	}
 	if err := r.stop(); err != nil { // sends what was not sent yet
 		t.Fatal(err)
+	}
+	for _, name := range []string{pgq.MetricSent, pgq.MetricConsumed, pgq.MetricOperationDuration, pgq.MetricProcessDuration} {
+		if !slices.Contains(receiver.metrics, name) || slices.Contains(receiver.metrics, name+" with other boundaries") {
+			t.Errorf("metric %s as the collector sees it, among %q", name, receiver.metrics)
+		}
+	}
+	for _, scope := range receiver.scopes {
+		if name, version, _ := strings.Cut(scope, " "); !strings.HasPrefix(name, "github.com/skytools/skyd/") || version == "" {
+			t.Errorf("scope %q", scope)
+		}
+	}
+	for _, s := range receiver.spans {
+		if attr(s, "skyd.actor.kind") == "" || !strings.HasPrefix(attr(s, "skyd.actor.name"), "database/main/") || attr(s, "skyd.actor.restart") == "" {
+			t.Errorf("span %s does not name its actor: %v", s.GetName(), s.GetAttributes())
+		}
 	}
 
 	for queue, consumer := range map[string]string{"q": "mover", "copy": "last"} {
@@ -195,4 +253,65 @@ func checkBatchTrace(t *testing.T, r *otlpReceiver, queue, consumer, traceID, sp
 	if r.named("tick " + queue)[0].GetEndTimeUnixNano() == 0 || attr(roots[0], "messaging.pgq.batch.id") == "" || attr(roots[0], "messaging.batch.message_count") == "" {
 		t.Errorf("queue %s: batch-wide attributes are missing: %s", queue, roots[0])
 	}
+}
+
+// Whatever share of the batches is traced, what operators do always is; a parent that is not kept decides for its children.
+func TestSampler_KeepsOperations(t *testing.T) {
+	t.Parallel()
+	exporter := tracetest.NewInMemoryExporter()
+	p := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter), sdktrace.WithSampler(operations{sdktrace.ParentBased(sdktrace.NeverSample())}))
+	tracer := p.Tracer("test")
+	for _, name := range []string{"switchover q", "failover q", "takeover q", "copy public.t", "backup main", "restore main", "next_batch q", "switchoverish q"} {
+		ctx, root := tracer.Start(t.Context(), name)
+		_, child := tracer.Start(ctx, "copy below "+name)
+		child.End()
+		root.End()
+	}
+	var got []string
+	for _, s := range exporter.GetSpans() {
+		got = append(got, s.Name)
+	}
+	if len(got) != 12 || slices.Contains(got, "next_batch q") || slices.Contains(got, "copy below next_batch q") {
+		t.Errorf("kept %q", got)
+	}
+}
+
+// A failed batch is found in the traces by its log line.
+func TestLog_FailedBatchNamesActorAndTrace(t *testing.T) {
+	t.Parallel()
+	db := pgtest.DB(t)
+	c := db.Conn(t)
+	newQueue(t, c, "q")
+	exporter := tracetest.NewInMemoryExporter()
+	p := sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
+	r := runOptions(t, consumersConfig(t, []configs.Database{database("main", db.DSN)}), Options{Tracing: p, Consumers: []Consumer{{
+		Config: consumer("bad", func(*configs.Consumer) {}),
+		Handler: func(int) pgq.Handler {
+			return pgq.EventHandler(func(context.Context, *pgq.Event) error { return errors.New("poison") })
+		},
+	}}})
+	registered(t, c, "bad")
+	exec(t, c, `select pgq.insert_event('q', 't', '')`)
+	ticksOn(t, c, "q")
+	pgtest.Eventually(t, slow, "the failure is in the log", func() bool { return strings.Contains(r.log.String(), "poison") })
+	if err := r.stop(); err != nil {
+		t.Fatal(err)
+	}
+	spans := exporter.GetSpans()
+	i := slices.IndexFunc(spans, func(s tracetest.SpanStub) bool { return s.Name == "process q" })
+	for line := range strings.Lines(r.log.String()) {
+		if !strings.Contains(line, "poison") || !strings.Contains(line, "consumer failed, trying again") {
+			continue
+		}
+		for _, want := range []string{
+			"time=", "level=WARN", "kind=consumer", "actor=database/main/consumer/q/bad", "db=main", "queue=q", "consumer=bad", "batch_id=",
+			"trace_id=" + spans[i].SpanContext.TraceID().String(),
+		} {
+			if strings.Count(line, want) != 1 {
+				t.Errorf("%q is not once in %s", want, line)
+			}
+		}
+		return
+	}
+	t.Error("no line about the failure")
 }

@@ -2,17 +2,23 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
 	"os"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/asynkron/protoactor-go/actor"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
+	"go.opentelemetry.io/otel/metric"
+	meternoop "go.opentelemetry.io/otel/metric/noop"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
@@ -30,160 +36,193 @@ const (
 	schemaURL = pgq.SchemaURL
 )
 
-// flushTime limits the last export of traces.
+// flushTime limits the last export of traces and metrics.
 const flushTime = 5 * time.Second
 
-// startTracing makes the tracer provider and the function that flushes and closes it. Without an endpoint there is
-// neither an SDK nor a goroutine.
-func (d *Daemon) startTracing(ctx context.Context) (trace.TracerProvider, func(context.Context) error, error) {
-	nothing := func(context.Context) error { return nil }
-	if d.opts.Tracing != nil {
-		return d.opts.Tracing, nothing, nil
-	}
-	exporter, err := newExporter(ctx, d.config.Telemetry)
-	if err != nil {
-		return nil, nil, fmt.Errorf("start tracing: %w", err)
-	}
-	if exporter == nil {
-		return noop.NewTracerProvider(), nothing, nil
-	}
-	res, err := resource.New(ctx, resource.WithSchemaURL(semconv.SchemaURL), resource.WithHost(),
-		resource.WithAttributes(semconv.ServiceName("skyd"), semconv.ServiceVersion(d.opts.Build.Version),
-			semconv.ServiceInstanceID(d.config.Instance)),
-		resource.WithFromEnv())
+// telemetry is where spans and measurements go.
+type telemetry struct {
+	tracing  trace.TracerProvider
+	metering metric.MeterProvider
+	// prometheus has the measurements for /metrics; nil: nobody asks there.
+	prometheus *prometheus.Registry
+	closers    []func(context.Context) error
+}
+
+// startTelemetry makes the providers. Without an endpoint of OTLP there is neither a tracing SDK nor a goroutine;
+// without that and without HTTP there are no measurements either.
+func (d *Daemon) startTelemetry(ctx context.Context) (*telemetry, error) {
+	t := &telemetry{tracing: noop.NewTracerProvider(), metering: meternoop.NewMeterProvider()}
+	c := d.config.Telemetry
+	res, err := describe(ctx, d.opts.Build.Version, d.config.Instance)
 	if err != nil {
 		d.log.Warn("describe this process for traces", "err", err) // a partial resource is still right
 	}
-	opts := []sdktrace.TracerProviderOption{sdktrace.WithBatcher(exporter), sdktrace.WithResource(res), sdktrace.WithIDGenerator(traceIDs{})}
-	if os.Getenv("OTEL_TRACES_SAMPLER") == "" {
-		opts = append(opts, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(d.config.Telemetry.SampleRatio))))
+	if d.opts.Tracing != nil {
+		t.embedded(d.opts.Tracing)
+	} else if err := t.startTracing(ctx, c, res); err != nil {
+		return nil, fmt.Errorf("start tracing: %w", err)
 	}
-	provider := sdktrace.NewTracerProvider(opts...)
-	return provider, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, flushTime)
-		defer cancel()
-		return provider.Shutdown(ctx)
-	}, nil
+	if err := t.startMetering(ctx, c, res, d.config.HTTP.Listen != configs.None); err != nil {
+		return nil, errors.Join(fmt.Errorf("start metrics: %w", err), t.close(ctx))
+	}
+	return t, nil
 }
 
-// newExporter makes the exporter that configuration and the OTEL_ variables ask for; nil: none. The variables belong to
-// the SDK, which reads headers, certificates and the rest of them by itself; here they only decide on and off.
-func newExporter(ctx context.Context, c configs.Telemetry) (*otlptrace.Exporter, error) {
-	if os.Getenv("OTEL_TRACES_EXPORTER") == "none" || os.Getenv("OTEL_SDK_DISABLED") == "true" {
-		return nil, nil
+// describe is the resource: the service, this instance of it and its host; the OTEL_ variables win.
+func describe(ctx context.Context, version, instance string) (*resource.Resource, error) {
+	return resource.New(ctx, resource.WithSchemaURL(semconv.SchemaURL), resource.WithHost(),
+		resource.WithAttributes(semconv.ServiceName("skyd"), semconv.ServiceVersion(version),
+			semconv.ServiceInstanceID(instance)),
+		resource.WithFromEnv())
+}
+
+// embedded uses the provider of the program around us; one of the SDK gets the actors' names into its spans as ours does.
+func (t *telemetry) embedded(tp trace.TracerProvider) {
+	t.tracing = tp
+	if sdk, ok := tp.(*sdktrace.TracerProvider); ok {
+		sdk.RegisterSpanProcessor(actorTags{})
+		t.closers = append(t.closers, func(context.Context) error {
+			sdk.UnregisterSpanProcessor(actorTags{})
+			return nil
+		})
 	}
-	fromEnv := os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
-	if !fromEnv && c.Endpoint == "" {
-		return nil, nil
+}
+
+// startTracing makes the tracer provider, if there is somewhere to send spans.
+func (t *telemetry) startTracing(ctx context.Context, c configs.Telemetry, res *resource.Resource) error {
+	exporter, err := newExporter(ctx, c)
+	if err != nil || exporter == nil {
+		return err
 	}
+	opts := []sdktrace.TracerProviderOption{
+		sdktrace.WithBatcher(exporter), sdktrace.WithSpanProcessor(actorTags{}),
+		sdktrace.WithResource(res), sdktrace.WithIDGenerator(traceIDs{}),
+	}
+	if os.Getenv("OTEL_TRACES_SAMPLER") == "" {
+		opts = append(opts, sdktrace.WithSampler(operations{sdktrace.ParentBased(sdktrace.TraceIDRatioBased(c.SampleRatio))}))
+	}
+	provider := sdktrace.NewTracerProvider(opts...)
+	t.tracing, t.closers = provider, append(t.closers, provider.Shutdown)
+	return nil
+}
+
+// startMetering makes the meter provider, if anybody is to see what it measures.
+func (t *telemetry) startMetering(ctx context.Context, c configs.Telemetry, res *resource.Resource, scraped bool) error {
+	var readers []sdkmetric.Option
+	if scraped {
+		t.prometheus = prometheus.NewRegistry()
+		reader, err := otelprom.New(otelprom.WithRegisterer(t.prometheus), otelprom.WithoutScopeInfo())
+		if err != nil {
+			return err
+		}
+		readers = append(readers, sdkmetric.WithReader(reader))
+	}
+	exporter, err := newMetricExporter(ctx, c)
+	if err != nil {
+		return err
+	}
+	if exporter != nil {
+		readers = append(readers, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exporter)))
+	}
+	if len(readers) == 0 {
+		return nil
+	}
+	provider := sdkmetric.NewMeterProvider(append(readers, sdkmetric.WithResource(res))...)
+	t.metering, t.closers = provider, append(t.closers, provider.Shutdown)
+	return nil
+}
+
+// close sends what was not sent yet, and ends the exporters.
+func (t *telemetry) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushTime)
+	defer cancel()
+	var errs []error
+	for _, stop := range t.closers {
+		errs = append(errs, stop(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// operations keeps the traces of what operators do, whatever share of the others is kept.
+type operations struct{ sdktrace.Sampler }
+
+// alwaysSampled are the first words of their spans.
+var alwaysSampled = []string{pgq.OpSwitchover, pgq.OpFailover, pgq.OpTakeover, pgq.OpResurrect, pgq.OpCopy, pgq.OpBackup, pgq.OpRestore}
+
+// ShouldSample implements sdktrace.Sampler.
+func (o operations) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	parent := trace.SpanContextFromContext(p.ParentContext)
+	if word, _, _ := strings.Cut(p.Name, " "); !parent.IsValid() && slices.Contains(alwaysSampled, word) {
+		return sdktrace.AlwaysSample().ShouldSample(p)
+	}
+	return o.Sampler.ShouldSample(p)
+}
+
+// actorTags names in every span the actor that works.
+type actorTags struct{}
+
+// OnStart implements sdktrace.SpanProcessor.
+func (actorTags) OnStart(ctx context.Context, s sdktrace.ReadWriteSpan) {
+	if id, ok := actors.IdentityFromContext(ctx); ok {
+		s.SetAttributes(pgq.KeyActorKind.String(id.Kind), pgq.KeyActorName.String(id.Name), pgq.KeyActorRestart.Int64(id.Restart))
+	}
+}
+
+// OnEnd implements sdktrace.SpanProcessor.
+func (actorTags) OnEnd(sdktrace.ReadOnlySpan) {}
+
+// Shutdown implements sdktrace.SpanProcessor.
+func (actorTags) Shutdown(context.Context) error { return nil }
+
+// ForceFlush implements sdktrace.SpanProcessor.
+func (actorTags) ForceFlush(context.Context) error { return nil }
+
+// exportOf decides whether and how a signal (TRACES, METRICS) is sent: by the OTEL_ variables, which belong to the SDK and
+// of which it reads headers, certificates and the rest by itself, else by the configuration.
+func exportOf(signal string, c configs.Telemetry) (wanted, fromEnv, grpc bool) {
+	if os.Getenv("OTEL_"+signal+"_EXPORTER") == "none" || os.Getenv("OTEL_SDK_DISABLED") == "true" {
+		return false, false, false
+	}
+	fromEnv = os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || os.Getenv("OTEL_EXPORTER_OTLP_"+signal+"_ENDPOINT") != ""
 	protocol := c.Protocol
-	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"} {
+	for _, name := range []string{"OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_" + signal + "_PROTOCOL"} {
 		if v := os.Getenv(name); v != "" {
 			protocol = v
 		}
 	}
-	if protocol == "grpc" {
-		var opts []otlptracegrpc.Option
-		if !fromEnv {
-			opts = append(opts, otlptracegrpc.WithEndpointURL(c.Endpoint))
-		}
-		return otlptracegrpc.New(ctx, opts...)
+	return fromEnv || c.Endpoint != "", fromEnv, protocol == "grpc"
+}
+
+// newExporter makes the exporter of spans that configuration and environment ask for; nil: none.
+func newExporter(ctx context.Context, c configs.Telemetry) (*otlptrace.Exporter, error) {
+	wanted, fromEnv, grpc := exportOf("TRACES", c)
+	switch {
+	case !wanted:
+		return nil, nil
+	case grpc && fromEnv:
+		return otlptracegrpc.New(ctx)
+	case grpc:
+		return otlptracegrpc.New(ctx, otlptracegrpc.WithEndpointURL(c.Endpoint))
+	case fromEnv:
+		return otlptracehttp.New(ctx)
+	default:
+		return otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(strings.TrimSuffix(c.Endpoint, "/")+"/v1/traces"))
 	}
-	var opts []otlptracehttp.Option
-	if !fromEnv {
-		opts = append(opts, otlptracehttp.WithEndpointURL(strings.TrimSuffix(c.Endpoint, "/")+"/v1/traces"))
+}
+
+// newMetricExporter is the same for metrics.
+func newMetricExporter(ctx context.Context, c configs.Telemetry) (sdkmetric.Exporter, error) {
+	wanted, fromEnv, grpc := exportOf("METRICS", c)
+	switch {
+	case !wanted:
+		return nil, nil
+	case grpc && fromEnv:
+		return otlpmetricgrpc.New(ctx)
+	case grpc:
+		return otlpmetricgrpc.New(ctx, otlpmetricgrpc.WithEndpointURL(c.Endpoint))
+	case fromEnv:
+		return otlpmetrichttp.New(ctx)
+	default:
+		return otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(strings.TrimSuffix(c.Endpoint, "/")+"/v1/metrics"))
 	}
-	return otlptracehttp.New(ctx, opts...)
 }
-
-// deadLetters counts messages to actors that are gone, by the kind of the actor.
-type deadLetters struct {
-	mu     sync.Mutex
-	counts map[string]int64
-}
-
-// watch counts the dead letters of a system. The handler runs in the goroutine of whoever sent the message: it counts
-// and does nothing else.
-func (l *deadLetters) watch(system *actor.ActorSystem) {
-	system.EventStream.Subscribe(func(event any) {
-		letter, ok := event.(*actor.DeadLetterEvent)
-		if !ok || letter.PID == nil {
-			return
-		}
-		switch letter.Message.(type) {
-		case actor.SystemMessage, actor.AutoReceiveMessage:
-			return // the library's own goodbyes
-		}
-		kind := "other"
-		parts := strings.Split(letter.PID.GetId(), "/")
-		for _, k := range actors.Kinds() {
-			if parts[len(parts)-1] == k || (len(parts) > 1 && parts[len(parts)-2] == k) {
-				kind = k
-			}
-		}
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.counts == nil {
-			l.counts = map[string]int64{}
-		}
-		l.counts[kind]++
-	})
-}
-
-// snapshot copies the counts.
-func (l *deadLetters) snapshot() map[string]int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	copied := make(map[string]int64, len(l.counts))
-	for k, n := range l.counts {
-		copied[k] = n
-	}
-	return copied
-}
-
-// NewLogger builds the daemon's logger: trace and span ids of the context are part of every line.
-func NewLogger(h slog.Handler) *slog.Logger { return slog.New(traced{h}) }
-
-// traced adds trace ids.
-type traced struct{ slog.Handler }
-
-// Handle implements slog.Handler.
-func (t traced) Handle(ctx context.Context, r slog.Record) error {
-	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
-		r.AddAttrs(slog.String("trace_id", sc.TraceID().String()), slog.String("span_id", sc.SpanID().String()))
-	}
-	return t.Handler.Handle(ctx, r)
-}
-
-// WithAttrs implements slog.Handler.
-func (t traced) WithAttrs(attrs []slog.Attr) slog.Handler { return traced{t.Handler.WithAttrs(attrs)} }
-
-// WithGroup implements slog.Handler.
-func (t traced) WithGroup(name string) slog.Handler { return traced{t.Handler.WithGroup(name)} }
-
-// quiet lowers what the actor library tells to debug; its warnings stay.
-type quiet struct{ slog.Handler }
-
-func quietly(h slog.Handler) slog.Handler { return quiet{h} }
-
-// Enabled implements slog.Handler.
-func (q quiet) Enabled(ctx context.Context, level slog.Level) bool {
-	if level < slog.LevelWarn {
-		level = slog.LevelDebug
-	}
-	return q.Handler.Enabled(ctx, level)
-}
-
-// Handle implements slog.Handler.
-func (q quiet) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level < slog.LevelWarn {
-		r.Level = slog.LevelDebug
-	}
-	return q.Handler.Handle(ctx, r)
-}
-
-// WithAttrs implements slog.Handler.
-func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler { return quiet{q.Handler.WithAttrs(attrs)} }
-
-// WithGroup implements slog.Handler.
-func (q quiet) WithGroup(name string) slog.Handler { return quiet{q.Handler.WithGroup(name)} }

@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/skytools/skyd/pgq"
+	"github.com/skytools/skyd/runtime"
 )
 
 // nouns lists the constructors of all top-level commands: one line per noun.
@@ -124,6 +127,27 @@ func newRoot(a *app) *cobra.Command {
 	return root
 }
 
+// tracedAs are the commands that are an operation themselves; the spans of switchover and failover are made where those
+// are done.
+var tracedAs = map[string]string{"skyd wal backup": pgq.OpBackup, "skyd wal restore": pgq.OpRestore}
+
+// traced runs a one-shot command with the tracing that the environment asks for; those that run a daemon have their own.
+func (a *app) traced(cmd *cobra.Command, run func() error) error {
+	switch cmd.CommandPath() {
+	case "skyd run", "skyd demo", "skyd bench":
+		return run()
+	}
+	object, _ := cmd.Flags().GetString("source") // where there is one
+	ctx, end, err := runtime.TraceCommand(cmd.Context(), buildVersion(), tracedAs[cmd.CommandPath()], object)
+	if err != nil {
+		a.note("skyd: warning: no traces: %s", oneLine(err.Error()))
+	}
+	cmd.SetContext(ctx)
+	err = run()
+	end(err)
+	return err
+}
+
 // prepare gives every command the house rules: nouns without a verb are usage errors, and a RunE notes that it began.
 func (a *app) prepare(parent *cobra.Command) {
 	for _, cmd := range parent.Commands() {
@@ -133,7 +157,7 @@ func (a *app) prepare(parent *cobra.Command) {
 		} else if inner := cmd.RunE; inner != nil {
 			cmd.RunE = func(cmd *cobra.Command, args []string) error {
 				a.running = true
-				return inner(cmd, args)
+				return a.traced(cmd, func() error { return inner(cmd, args) })
 			}
 		}
 		a.prepare(cmd)
