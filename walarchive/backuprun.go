@@ -82,6 +82,7 @@ func (r *Repo) TakeBackup(ctx context.Context, o BackupOptions) (*Backup, error)
 	if err != nil {
 		return nil, err
 	}
+	run.follow(ctx)
 	return run.b, nil
 }
 
@@ -155,6 +156,17 @@ func (run *backupRun) make(ctx context.Context) (err error) {
 	}
 	b.State = BackupComplete
 	return run.repo.commitBackup(ctx, b)
+}
+
+// follow does what comes after a complete backup; that it fails takes nothing from the backup.
+func (run *backupRun) follow(ctx context.Context) {
+	r, b := run.repo, run.b
+	if err := r.closeGaps(ctx, b); err != nil {
+		run.o.Note("the gaps that the backup makes harmless are not noted yet: " + err.Error())
+	}
+	if err := r.runHook(ctx, "after_backup", r.hooks.AfterBackup, hookLimit, "SKYD_BACKUP="+b.ID); err != nil {
+		run.o.Note(err.Error())
+	}
 }
 
 // inspect asks the server what it is.

@@ -162,6 +162,7 @@ func (r *Repo) addWriter(ctx context.Context, system uint64, timeline uint32, w 
 
 // Gap is a part of the WAL that is known not to be in the archive.
 type Gap struct {
+	System   uint64    `json:"system_id,string,omitempty"` // 0 in old records: the cluster in use
 	Timeline uint32    `json:"timeline"`
 	From     LSN       `json:"from_lsn"`
 	To       LSN       `json:"to_lsn"` // 0: not known yet
@@ -175,11 +176,16 @@ func (l Layout) gapKey(g Gap) string {
 	return fmt.Sprintf("%s%08X-%016X-%016X.json", l.GapsPrefix(), g.Timeline, uint64(g.From), uint64(g.To))
 }
 
-// RecordGap makes a gap known. Recording it again changes nothing.
+// RecordGap makes a gap known, and runs the hook on_gap, whose failure does not matter. Recording it again changes
+// nothing.
 func (r *Repo) RecordGap(ctx context.Context, g Gap) error {
 	err := r.putJSON(ctx, r.gapKey(g), g, "")
 	if errors.Is(err, ErrExists) {
 		return nil
+	}
+	if err == nil {
+		_ = r.runHook(ctx, "on_gap", r.hooks.OnGap, gapLimit, fmt.Sprintf("SKYD_GAP_TIMELINE=%d", g.Timeline),
+			"SKYD_GAP_FROM="+g.From.String(), "SKYD_GAP_TO="+g.To.String(), "SKYD_GAP_REASON="+g.Reason)
 	}
 	return err
 }

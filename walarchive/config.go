@@ -45,6 +45,38 @@ type Config struct {
 	Backup BackupConfig `koanf:"backup"`
 	// What stays after a scheduled backup. With neither keep nor window everything does.
 	Expire ExpireConfig `koanf:"expire"`
+	// Restoring into a throw-away server on a schedule, in the daemon.
+	Drill DrillConfig `koanf:"drill"`
+	// A command that the daemon runs again and again.
+	Periodic PeriodicConfig `koanf:"periodic"`
+	// Commands that are run at certain moments.
+	Hooks HooksConfig `koanf:"hooks"`
+	// How many bytes of WAL may wait in pg_wal while the repository is away; beyond that the oldest segments are given up,
+	// with a gap on record, and a new base backup is made as soon as it can. 0: nothing is ever given up.
+	QueueMax int64 `koanf:"queue_max"`
+	// Commands for the server of a standby on this host.
+	Standby StandbyConfig `koanf:"standby"`
+}
+
+// StandbyConfig has the commands of skyd wal standby create.
+type StandbyConfig struct {
+	// Shell command that starts the server, with PGDATA in the environment. Empty: it is not started.
+	StartCmd string `koanf:"start_cmd"`
+	// Shell command that stops the server before its directory is replaced. Empty: a server that runs is refused.
+	StopCmd string `koanf:"stop_cmd"`
+}
+
+// DrillConfig configures restore drills.
+type DrillConfig struct {
+	// Time between two drills; 0: none are made.
+	Every time.Duration `koanf:"every"`
+	// Directory in which the cluster is restored, on a file system with room for it; it is removed afterwards. Empty: below
+	// state_dir.
+	Dir string `koanf:"dir"`
+	// Directory of the server's programs. Empty: the places where packages put the cluster's version.
+	BinDir string `koanf:"bin_dir"`
+	// Limit of one drill.
+	Timeout time.Duration `koanf:"timeout"`
 }
 
 // ReceiveConfig configures the receiver.
@@ -72,6 +104,8 @@ type BackupConfig struct {
 	Jobs int `koanf:"jobs"`
 	// Limit in kilobytes per second on what is read from the server; 0: none.
 	Rate int `koanf:"rate"`
+	// Refuse unless the server is a primary or a standby. Empty: either.
+	From string `koanf:"from"`
 }
 
 // ExpireConfig configures what stays.
@@ -86,6 +120,26 @@ type ExpireConfig struct {
 
 // Rule is the configured retention.
 func (c ExpireConfig) Rule() Retention { return Retention{Keep: c.Keep, Window: c.Window, Min: c.Min} }
+
+// HooksConfig names shell commands that are run at certain moments, with SKYD_SOURCE in the environment.
+type HooksConfig struct {
+	// Before backups and WAL are removed; a failure keeps everything. SKYD_BACKUPS has the ids that are to go.
+	BeforeExpire string `koanf:"before_expire"`
+	// After a base backup is complete. SKYD_BACKUP has its id.
+	AfterBackup string `koanf:"after_backup"`
+	// When a gap is put on record. SKYD_GAP_TIMELINE, SKYD_GAP_FROM, SKYD_GAP_TO (0/0: not known yet) and SKYD_GAP_REASON.
+	OnGap string `koanf:"on_gap"`
+}
+
+// PeriodicConfig configures a command that is run again and again.
+type PeriodicConfig struct {
+	// Shell command, with SKYD_SOURCE and SKYD_LAST_WAL (the newest archived segment) in the environment. Empty: none.
+	Cmd string `koanf:"cmd"`
+	// Time between two runs.
+	Interval time.Duration `koanf:"interval"`
+	// Limit of one run; then the command is killed.
+	Timeout time.Duration `koanf:"timeout"`
+}
 
 // FetchConfig configures fetch.
 type FetchConfig struct {
@@ -110,10 +164,12 @@ type Encryption struct {
 func DefaultConfig() Config {
 	return Config{
 		Compression: string(Zstd), Workers: 2,
-		Fetch:   FetchConfig{Patience: 10 * time.Minute, Prefetch: 8},
-		Receive: ReceiveConfig{Slot: "skyd_wal", ApplicationName: "skyd_wal", Feedback: FeedbackLocal, PartialInterval: time.Second},
-		Backup:  BackupConfig{Jobs: 2},
-		Expire:  ExpireConfig{Min: 1},
+		Fetch:    FetchConfig{Patience: 10 * time.Minute, Prefetch: 8},
+		Receive:  ReceiveConfig{Slot: "skyd_wal", ApplicationName: "skyd_wal", Feedback: FeedbackLocal, PartialInterval: time.Second},
+		Backup:   BackupConfig{Jobs: 2},
+		Expire:   ExpireConfig{Min: 1},
+		Drill:    DrillConfig{Timeout: 6 * time.Hour},
+		Periodic: PeriodicConfig{Interval: time.Hour, Timeout: 10 * time.Minute},
 	}
 }
 
@@ -142,7 +198,7 @@ func (c Config) Validate() (faults []Fault) {
 		add("compression", "must be zstd or none")
 	}
 	for _, p := range [][2]string{{"state_dir", c.StateDir}, {"socket", c.Socket},
-		{"encryption.identity_file", c.Encryption.IdentityFile}, {"encryption.tag_key_file", c.Encryption.TagKeyFile}} {
+		{"drill.dir", c.Drill.Dir}, {"drill.bin_dir", c.Drill.BinDir}, {"encryption.identity_file", c.Encryption.IdentityFile}, {"encryption.tag_key_file", c.Encryption.TagKeyFile}} {
 		if p[1] != "" && !filepath.IsAbs(p[1]) {
 			add(p[0], "must be an absolute path")
 		}
@@ -160,6 +216,7 @@ func (c Config) Validate() (faults []Fault) {
 		add("fetch.prefetch", "must be between 0 and 1024")
 	}
 	faults = append(faults, c.validateBackups()...)
+	faults = append(faults, c.validateKeeping()...)
 	for _, r := range c.Encryption.Recipients {
 		if !strings.HasPrefix(r, "age1") {
 			add("encryption.recipients", "must be age public keys (age1...)")
@@ -170,7 +227,7 @@ func (c Config) Validate() (faults []Fault) {
 
 // Options are the options of the configured repository.
 func (c Config) Options() RepoOptions {
-	return RepoOptions{Compression: Compression(c.Compression), Encryption: c.Encryption}
+	return RepoOptions{Compression: Compression(c.Compression), Encryption: c.Encryption, Hooks: c.Hooks}
 }
 
 // slotRule is what PostgreSQL takes as the name of a slot.
@@ -205,6 +262,33 @@ func (c Config) validateBackups() (faults []Fault) {
 	}
 	if c.Expire.Keep < 0 || c.Expire.Window < 0 || c.Expire.Min < 0 {
 		add("expire", "must not be negative")
+	}
+	return faults
+}
+
+// validateKeeping checks drills, the periodic command and what may be given up.
+func (c Config) validateKeeping() (faults []Fault) {
+	add := func(key, problem string) { faults = append(faults, Fault{key, problem}) }
+	if c.Drill.Every != 0 && c.Drill.Every < time.Minute {
+		add("drill.every", "must be 0 (none) or at least 1m")
+	}
+	if c.Drill.Timeout < time.Minute {
+		add("drill.timeout", "must be at least 1m")
+	}
+	if c.Periodic.Interval < time.Second {
+		add("periodic.interval", "must be at least 1s")
+	}
+	if c.Periodic.Timeout < time.Second {
+		add("periodic.timeout", "must be at least 1s")
+	}
+	if c.QueueMax < 0 || c.QueueMax > 0 && c.QueueMax < 1<<20 {
+		add("queue_max", "must be 0 (nothing is given up) or at least 1048576 bytes")
+	}
+	if c.QueueMax > 0 && c.Backup.Every == 0 {
+		add("queue_max", "needs backup.every: what is given up makes a new base backup necessary")
+	}
+	if c.Backup.From != "" && c.Backup.From != "primary" && c.Backup.From != "standby" {
+		add("backup.from", "must be primary, standby or nothing")
 	}
 	return faults
 }

@@ -190,6 +190,11 @@ func (r *Repo) Expire(ctx context.Context, o ExpireOptions) (p *ExpirePlan, err 
 	if p, err = r.PlanExpire(ctx, o); err != nil {
 		return nil, err
 	}
+	if p.Objects+len(p.Backups) > 0 {
+		if err := r.runHook(ctx, "before_expire", r.hooks.BeforeExpire, hookLimit, "SKYD_BACKUPS="+strings.Join(p.Backups, " ")); err != nil {
+			return nil, fmt.Errorf("%w: nothing was removed: %w", ErrRefused, err)
+		}
+	}
 	return p, r.remove(ctx, p, o)
 }
 

@@ -45,11 +45,34 @@ type Pushed struct {
 	Bytes  int64 // of the file
 	Packed int64 // of the object
 	Took   time.Duration
+	// Dropped: it is not archived, but given up by queue_max.
+	Dropped bool
 }
 
 // Push archives the WAL file at path. When it returns nil, the file's content is durable in the repository under its name.
 // ErrConflict, ErrInvalid, ErrPaused, ErrForeignCluster, ErrForeignBranch: refused. Everything else may pass by itself.
+// What queue_max lets go (Pushed.Dropped) is no error either: the server is to go on.
 func (a *Archive) Push(ctx context.Context, path string) (p Pushed, err error) {
+	p, err = a.push(ctx, path)
+	if err == nil {
+		if rerr := a.RecordDropped(ctx); rerr != nil { // the next push tries again
+			a.log.Warn("a gap is not on record yet", "source", a.config.Source, "err", rerr)
+		}
+		return p, nil
+	}
+	if dropped, derr := a.config.Drop(p.Name, err); dropped || derr != nil {
+		if p.Dropped = dropped; dropped {
+			a.log.Error("a segment is given up: more than queue_max waits", "event", "wal.dropped", "source", a.config.Source,
+				"name", p.Name, "err", err)
+			return p, nil
+		}
+		return p, errors.Join(err, derr)
+	}
+	return p, err
+}
+
+// push archives the file.
+func (a *Archive) push(ctx context.Context, path string) (p Pushed, err error) {
 	began := time.Now()
 	defer func() { p.Took = time.Since(began) }()
 	p.Name = filepath.Base(path)

@@ -438,7 +438,7 @@ func (s *session) recordGap(ctx context.Context) error {
 	if s.gapTo == 0 {
 		return nil
 	}
-	g := Gap{Timeline: s.tli, From: s.gapFrom, To: s.gapTo, Reason: "the server removed this WAL before it was received", Time: s.rc.o.Now().UTC()}
+	g := Gap{System: s.sys, Timeline: s.tli, From: s.gapFrom, To: s.gapTo, Reason: "the server removed this WAL before it was received", Time: s.rc.o.Now().UTC()}
 	s.gapFrom, s.gapTo = 0, 0
 	s.rc.o.Note(fmt.Sprintf("gap in the WAL from %s to %s: a new backup is needed", g.From, g.To))
 	s.rc.update(func(st *ReceiverStatus) { st.Gaps++ })

@@ -37,6 +37,8 @@ type RepoInfo struct {
 type RepoOptions struct {
 	Compression Compression
 	Encryption  Encryption
+	// Hooks are run by what works on the repository.
+	Hooks HooksConfig
 }
 
 // Repo is one source's part of a repository. Safe for concurrent use.
@@ -47,6 +49,7 @@ type Repo struct {
 	Info        RepoInfo
 	compression Compression
 	keys        *keys
+	hooks       HooksConfig
 	codec       codec
 }
 
@@ -56,7 +59,7 @@ func OpenRepo(ctx context.Context, s Storage, source string, o RepoOptions) (*Re
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errUsage, err)
 	}
-	r := &Repo{Storage: s, Layout: Layout{Source: source, Encrypted: k != nil}, compression: o.Compression, keys: k}
+	r := &Repo{Storage: s, Layout: Layout{Source: source, Encrypted: k != nil}, compression: o.Compression, keys: k, hooks: o.Hooks}
 	if r.compression == "" {
 		r.compression = Zstd
 	}
@@ -267,5 +270,5 @@ func (r *Repo) compare(ctx context.Context, key string, h Header) error {
 
 // With is the same repository reached through another storage.
 func (r *Repo) With(s Storage) *Repo {
-	return &Repo{Storage: s, Layout: r.Layout, Info: r.Info, compression: r.compression, keys: r.keys}
+	return &Repo{Storage: s, Layout: r.Layout, Info: r.Info, compression: r.compression, keys: r.keys, hooks: r.hooks}
 }

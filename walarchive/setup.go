@@ -91,8 +91,9 @@ func literal(text string) string {
 // archiveTimeout bounds how long a commit waits for its segment to be closed.
 const archiveTimeout = time.Minute
 
-// PlanSetup says which settings must change so that the server archives with this command. ErrUnfit.
-func PlanSetup(f Facts, local Cluster, command string) ([]Setting, error) {
+// PlanSetup says which settings must change so that the server archives with this command; with a receiver nobody waits for
+// a segment to be closed. ErrUnfit.
+func PlanSetup(f Facts, local Cluster, command string, receiver bool) ([]Setting, error) {
 	switch {
 	case f.Version < 140000:
 		return nil, fmt.Errorf("%w: it is version %d, at least PostgreSQL 14 is needed", ErrUnfit, f.Version/10000)
@@ -104,7 +105,7 @@ func PlanSetup(f Facts, local Cluster, command string) ([]Setting, error) {
 	case f.ArchiveLibrary != "":
 		return nil, fmt.Errorf("%w: archive_library is %q and wins over archive_command: reset it first", ErrUnfit, f.ArchiveLibrary)
 	}
-	var plan []Setting
+	plan := []Setting{}
 	if f.WALLevel == "minimal" {
 		plan = append(plan, Setting{"wal_level", f.WALLevel, "replica", true})
 	}
@@ -114,7 +115,7 @@ func PlanSetup(f Facts, local Cluster, command string) ([]Setting, error) {
 	if f.ArchiveCommand != command {
 		plan = append(plan, Setting{"archive_command", f.ArchiveCommand, command, false})
 	}
-	if f.ArchiveTimeout == 0 {
+	if f.ArchiveTimeout == 0 && !receiver {
 		plan = append(plan, Setting{"archive_timeout", "0", fmt.Sprintf("%ds", int(archiveTimeout.Seconds())), false})
 	}
 	return plan, nil
@@ -182,7 +183,7 @@ func (r *Repo) PlanUnsetup(ctx context.Context, f Facts, keepWAL bool) ([]Settin
 	if _, err := r.getJSON(ctx, r.setupKey(), &old); err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
-	var plan []Setting
+	plan := []Setting{}
 	for _, s := range old.Settings {
 		switch {
 		case s.Name == "archive_command":
@@ -219,7 +220,7 @@ func (r *Repo) Unsetup(ctx context.Context, s Server, system uint64, plan []Sett
 		if err != nil {
 			return nil, err
 		}
-		gap = &Gap{Timeline: SegmentTimeline(last), From: start + LSN(size), Reason: "skyd wal unsetup", Time: time.Now().UTC()}
+		gap = &Gap{System: system, Timeline: SegmentTimeline(last), From: start + LSN(size), Reason: "skyd wal unsetup", Time: time.Now().UTC()}
 		if err := r.RecordGap(ctx, *gap); err != nil {
 			return nil, err
 		}

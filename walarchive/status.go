@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -13,7 +14,7 @@ import (
 // problem in the status, not an error.
 func (a *Archive) Status(ctx context.Context, s Server, now time.Time) (SourceStatus, error) {
 	st := SourceStatus{Source: a.config.Source, Repository: a.repo.String(), Ranges: []Range{}, Gaps: []Gap{}, Writers: []Writers{},
-		Problems: []string{}}
+		Windows: []Window{}, Problems: []string{}, Workers: a.config.Workers, PGWALFree: -1, RepoFree: -1}
 	if err := a.repo.present(ctx); err != nil {
 		return st, err
 	}
@@ -31,21 +32,52 @@ func (a *Archive) Status(ctx context.Context, s Server, now time.Time) (SourceSt
 	}
 	a.statusOfFiles(&st, now)
 	if s != nil {
-		state, err := ReadArchiver(ctx, s)
-		if err != nil {
-			st.Problems = append(st.Problems, "the server does not answer: "+err.Error())
-		} else {
-			st.Archiver = &state
-			if state.Position > st.Until && st.Last != "" {
-				st.LagBytes = int64(state.Position - st.Until)
-			}
-			if state.FailedTime.After(state.LastTime) {
-				st.Problems = append(st.Problems, fmt.Sprintf("the archiver failed with %s at %s", state.FailedName,
-					state.FailedTime.Format(time.RFC3339)))
-			}
-		}
+		a.statusOfServer(ctx, s, &st)
 	}
 	return st, nil
+}
+
+// statusOfServer adds what the server says.
+func (a *Archive) statusOfServer(ctx context.Context, s Server, st *SourceStatus) {
+	state, err := ReadArchiver(ctx, s)
+	if err != nil {
+		st.Problems = append(st.Problems, "the server does not answer: "+err.Error())
+		return
+	}
+	st.Archiver = &state
+	if state.Position > st.Until && st.Last != "" {
+		st.LagBytes = int64(state.Position - st.Until)
+	}
+	if state.FailedTime.After(state.LastTime) {
+		st.Problems = append(st.Problems, fmt.Sprintf("the archiver failed with %s at %s", state.FailedName,
+			state.FailedTime.Format(time.RFC3339)))
+	}
+	if sync, err := ReadSync(ctx, s); err == nil { // a standby has no senders to speak of
+		st.Senders = sync.Senders
+	}
+	if a.config.Receive.Slot == "" {
+		return
+	}
+	slot, err := ReadSlotStatus(ctx, s, a.config.Receive.Slot)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		if a.config.Receive.Enabled {
+			st.Problems = append(st.Problems, err.Error())
+		}
+		return
+	case err != nil:
+		st.Problems = append(st.Problems, err.Error())
+		return
+	}
+	st.Slot = &slot
+	switch {
+	case slot.WALStatus == "lost":
+		st.Problems = append(st.Problems, fmt.Sprintf("replication slot %s is lost: the server removed WAL that was not received", slot.Name))
+	case slot.WALStatus == "unreserved":
+		st.Problems = append(st.Problems, fmt.Sprintf("replication slot %s is about to be lost: max_slot_wal_keep_size is used up", slot.Name))
+	case !slot.Active && a.config.Receive.Enabled:
+		st.Problems = append(st.Problems, fmt.Sprintf("nobody receives: replication slot %s holds %d bytes of WAL", slot.Name, slot.KeptBytes))
+	}
 }
 
 // statusOfRepo adds what the repository says.
@@ -55,6 +87,9 @@ func (a *Archive) statusOfRepo(ctx context.Context, st *SourceStatus) error {
 		return err
 	}
 	for i, r := range ranges {
+		if i > 0 && ranges[i-1].Timeline == r.Timeline && r.Segments > 0 {
+			st.Missing += int64(r.From-ranges[i-1].To) / (int64(r.To-r.From) / int64(r.Segments))
+		}
 		st.Ranges = append(st.Ranges, r)
 		st.Last, st.Until = r.Last, r.To
 		if i > 0 && ranges[i-1].Timeline == r.Timeline {
@@ -85,6 +120,30 @@ func (a *Archive) statusOfRepo(ctx context.Context, st *SourceStatus) error {
 			st.Problems = append(st.Problems, fmt.Sprintf("gap on timeline %d from %s: %s", g.Timeline, g.From, g.Reason))
 		}
 	}
+	return a.statusOfBackups(ctx, st)
+}
+
+// statusOfBackups adds what can be restored, and whether that was tried.
+func (a *Archive) statusOfBackups(ctx context.Context, st *SourceStatus) error {
+	windows, err := a.repo.WindowsWithCommits(ctx)
+	if err != nil {
+		return err
+	}
+	st.Windows = append(st.Windows, windows...)
+	all, err := a.repo.Backups(ctx)
+	if err != nil {
+		return err
+	}
+	st.Backups = map[string]*Backup{}
+	for _, b := range all {
+		st.Backups[b.Kind] = b
+	}
+	if st.Drill, err = a.repo.LastDrill(ctx); err != nil {
+		return err
+	}
+	if st.Drill != nil && st.Drill.Error != "" {
+		st.Problems = append(st.Problems, fmt.Sprintf("the restore drill of %s failed: %s", st.Drill.Began.Format(time.RFC3339), st.Drill.Error))
+	}
 	return nil
 }
 
@@ -103,9 +162,46 @@ func (a *Archive) statusOfFiles(st *SourceStatus, now time.Time) {
 		return
 	}
 	st.Ready = len(ready)
+	if st.ReadyBytes, err = WaitingBytes(a.config.PGData); err != nil {
+		st.Problems = append(st.Problems, err.Error())
+	}
+	st.PGWALFree = freeBytes(filepath.Join(a.config.PGData, "pg_wal"))
+	if dir := a.repo.Capabilities().LocalDir; dir != "" {
+		st.RepoFree = freeBytes(dir)
+	}
+	st.Spool = spoolBytes(a.config.StateDir)
+	if st.Dropped, err = a.config.Dropped(); err != nil {
+		st.Problems = append(st.Problems, err.Error())
+	}
+	if len(st.Dropped) > 0 {
+		st.Problems = append(st.Problems, fmt.Sprintf("%d segment(s) were given up (queue_max): a gap, not on record yet", len(st.Dropped)))
+	}
 	for _, r := range ready {
 		st.ReadyAge = max(st.ReadyAge, now.Sub(r.Since).Seconds())
 	}
+}
+
+// spoolBytes is the size of what receivers of this host have not brought into the repository.
+func spoolBytes(stateDir string) (sum int64) {
+	files, err := filepath.Glob(filepath.Join(stateDir, "receive", "*", "*"))
+	for _, path := range files {
+		if info, serr := os.Stat(path); serr == nil && filepath.Base(path) != spareName {
+			sum += info.Size()
+		}
+	}
+	if err != nil {
+		return 0
+	}
+	return sum
+}
+
+// freeBytes is the room on the file system of a directory for those who are not root; -1: not known.
+func freeBytes(dir string) int64 {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(dir, &st); err != nil {
+		return -1
+	}
+	return int64(st.Bavail) * int64(st.Bsize)
 }
 
 // CheckResult is one finding of Check.
@@ -137,7 +233,7 @@ func (a *Archive) Check(ctx context.Context, s Server, command string) (results 
 	if !add("pgdata", err, a.config.PGData) {
 		return results
 	}
-	plan, err := PlanSetup(facts, local, command)
+	plan, err := PlanSetup(facts, local, command, a.config.Receive.Enabled)
 	if err == nil && len(plan) > 0 {
 		err = fmt.Errorf("%w: %s is %q, not %q (skyd wal setup)", ErrUnfit, plan[0].Name, plan[0].From, plan[0].To)
 	}
@@ -157,12 +253,38 @@ func (a *Archive) Check(ctx context.Context, s Server, command string) (results 
 			Text: fmt.Sprintf("%s between host and server", skew.Round(time.Millisecond).Abs())})
 		results = append(results, a.checkWriters(ctx, facts.System, state.Timeline))
 	}
+	results = append(results, a.checkSpace(facts)...)
+	if a.config.Receive.Enabled && a.config.Receive.Slot != "" {
+		slot, err := ReadSlotStatus(ctx, s, a.config.Receive.Slot)
+		if err == nil && slot.WALStatus == "lost" {
+			err = fmt.Errorf("%w: replication slot %s is lost", ErrUnfit, slot.Name)
+		}
+		if add("slot", err, fmt.Sprintf("%s: %s, holds %d bytes of WAL", slot.Name, slot.WALStatus, slot.KeptBytes)) && !slot.Active {
+			results[len(results)-1] = CheckResult{Name: "slot", Warn: true, Text: slot.Name + ": nobody receives"}
+		}
+	}
 	if a.repo.keys != nil && len(a.repo.keys.identities) == 0 {
 		results = append(results, CheckResult{Name: "keys", Warn: true, Text: "no identity_file: this host can archive, but not fetch"})
 	}
 	if fit && !facts.InRecovery {
 		name, err := a.checkRoundTrip(ctx, s, facts.System)
 		add("round trip", err, name+" was archived and came back")
+	}
+	return results
+}
+
+// lowSpace is how many segments there must be room for.
+const lowSpace = 16
+
+// checkSpace looks for room where WAL is written.
+func (a *Archive) checkSpace(f Facts) (results []CheckResult) {
+	for _, at := range [][2]string{{"space", filepath.Join(a.config.PGData, "pg_wal")}, {"repo space", a.repo.Capabilities().LocalDir}} {
+		if at[1] == "" {
+			continue
+		}
+		free := freeBytes(at[1])
+		results = append(results, CheckResult{Name: at[0], Warn: true, OK: free < 0 || free > lowSpace*int64(f.Size),
+			Text: fmt.Sprintf("%d MiB free for %s", free>>20, at[1])})
 	}
 	return results
 }

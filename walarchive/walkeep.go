@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// afterGap is the least time between a backup and one that is made for a gap: a position a little behind the gap will do,
+// but the server must get there.
+const afterGap = 10 * time.Second
+
 // KeepOptions say when base backups are made and which ones stay.
 type KeepOptions struct {
 	// Every is the time between two backups; 0: none are made.
@@ -25,6 +29,10 @@ type Kept struct {
 	Removed int
 	// Last is the newest backup, First the oldest one; nil: there is none.
 	Last, First *Backup
+	// Newest are the newest backup of each kind.
+	Newest map[string]*Backup
+	// Gaps are the gaps on record that no backup has made harmless.
+	Gaps []Gap
 }
 
 // KeepBackups makes a base backup when one is due, and after it removes what the rules do not keep. Whether one is due is
@@ -39,7 +47,10 @@ func (r *Repo) KeepBackups(ctx context.Context, o KeepOptions) (Kept, error) {
 		return Kept{}, err
 	}
 	var k Kept
-	if kind := dueBackup(all, o, now()); kind != "" {
+	if k.Gaps, err = r.harmfulGaps(ctx, all); err != nil {
+		return k, err
+	}
+	if kind := dueBackup(all, k.Gaps, o, now()); kind != "" {
 		b := o.Backup
 		b.Kind, b.Owner, b.Now = kind, o.Owner, o.Now
 		if k.Made, err = r.TakeBackup(ctx, b); err != nil {
@@ -55,6 +66,13 @@ func (r *Repo) KeepBackups(ctx context.Context, o KeepOptions) (Kept, error) {
 		if all, err = r.Backups(ctx); err != nil {
 			return k, err
 		}
+		if k.Gaps, err = r.harmfulGaps(ctx, all); err != nil {
+			return k, err
+		}
+	}
+	k.Newest = map[string]*Backup{}
+	for _, b := range all {
+		k.Newest[b.Kind] = b
 	}
 	if len(all) > 0 {
 		k.First, k.Last = all[0], all[len(all)-1]
@@ -62,8 +80,21 @@ func (r *Repo) KeepBackups(ctx context.Context, o KeepOptions) (Kept, error) {
 	return k, nil
 }
 
-// dueBackup tells which kind of backup is due; empty: none.
-func dueBackup(all []*Backup, o KeepOptions, now time.Time) string {
+// harmfulGaps lists the gaps that the newest backup does not make harmless; it closes the others.
+func (r *Repo) harmfulGaps(ctx context.Context, all []*Backup) ([]Gap, error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	last := all[len(all)-1]
+	if err := r.closeGaps(ctx, last); err != nil {
+		return nil, err
+	}
+	return r.OpenGaps(ctx, last.System)
+}
+
+// dueBackup tells which kind of backup is due; empty: none. Behind a gap one is due at once: without it nothing that came
+// after the gap can be restored.
+func dueBackup(all []*Backup, gaps []Gap, o KeepOptions, now time.Time) string {
 	if o.Every <= 0 {
 		return ""
 	}
@@ -76,8 +107,9 @@ func dueBackup(all []*Backup, o KeepOptions, now time.Time) string {
 			full = b.StartTime
 		}
 	}
+	behind := len(gaps) > 0 && now.Sub(last) >= afterGap
 	switch {
-	case now.Sub(last) < o.Every:
+	case now.Sub(last) < o.Every && !behind:
 		return ""
 	case full.IsZero(), o.FullEvery > 0 && now.Sub(full) >= o.FullEvery:
 		return BackupFull

@@ -269,7 +269,11 @@ func asks(r io.Reader) bool {
 		return in.Answers()
 	case *os.File:
 		info, err := in.Stat()
-		return err == nil && info.Mode()&os.ModeCharDevice != 0 && in.Name() != os.DevNull
+		if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+			return false
+		}
+		null, err := os.Stat(os.DevNull)
+		return err != nil || !os.SameFile(info, null)
 	}
 	return false
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,7 @@ func newWALCommand(a *app) *cobra.Command {
 		Long: `Keeps the WAL and base backups of PostgreSQL clusters in a repository: a directory or an object storage. A cluster is a
 source, an entry of the section wal of the configuration.`,
 	}
-	for _, build := range append(walVerbs(), backupVerbs()...) {
+	for _, build := range slices.Concat(walVerbs(), backupVerbs(), repoVerbs()) {
 		cmd.AddCommand(build(a))
 	}
 	return cmd

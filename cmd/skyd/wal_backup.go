@@ -248,7 +248,7 @@ func newWALListCommand(a *app) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				windows, err := repo.Windows(ctx)
+				windows, err := repo.WindowsWithCommits(ctx)
 				if err != nil {
 					return err
 				}
@@ -285,7 +285,7 @@ func printBackups(w io.Writer, list backupList) error {
 		return err
 	}
 	for _, win := range list.Windows {
-		fmt.Fprintf(w, "restorable on timeline %d: from %s (%s) to %s\n", win.Timeline, win.From, win.FromTime.Format(time.RFC3339), win.To)
+		fmt.Fprintln(w, windowText(win))
 		for _, h := range win.Holes {
 			fmt.Fprintf(w, "! hole in the WAL from %s to %s (segments %s to %s)\n", h.From, h.To, h.First, h.Last)
 		}

@@ -64,6 +64,7 @@ type setupResult struct {
 	System         uint64               `json:"system_id,string"`
 	Settings       []walarchive.Setting `json:"settings"`
 	PendingRestart []string             `json:"pending_restart"`
+	Slot           string               `json:"slot_made,omitempty"`
 	Adopted        uint32               `json:"adopted_timeline,omitempty"`
 }
 
@@ -117,7 +118,7 @@ func (a *app) walSetup(ctx context.Context, f setupFlags) error {
 	if err != nil {
 		return err
 	}
-	plan, err := walarchive.PlanSetup(facts, local, command)
+	plan, err := walarchive.PlanSetup(facts, local, command, w.Receive.Enabled)
 	if err != nil {
 		return withExit(exitRefused, "", err)
 	}
@@ -128,8 +129,18 @@ func (a *app) walSetup(ctx context.Context, f setupFlags) error {
 		fmt.Fprintln(a.stdout, walarchive.ReloadSQL+";")
 		return nil
 	}
+	slot := ""
+	if w.Receive.Enabled {
+		missing, err := walarchive.PlanSlot(ctx, db, w.Receive.Slot)
+		if err != nil {
+			return withExit(exitRefused, "", err)
+		}
+		if missing {
+			slot = w.Receive.Slot
+		}
+	}
 	local.Size, local.Checksums = facts.Size, facts.Checksums
-	r := setupResult{Source: w.Source, DryRun: f.dryRun, Repository: w.Storage, System: facts.System, Settings: plan, PendingRestart: []string{}}
+	r := setupResult{Source: w.Source, DryRun: f.dryRun, Repository: w.Storage, System: facts.System, Settings: plan, PendingRestart: []string{}, Slot: slot}
 	if err := a.setUp(ctx, db, w, local, f, &r); err != nil {
 		return err
 	}
@@ -164,7 +175,7 @@ func (a *app) setUp(ctx context.Context, db *pgq.DB, w walarchive.Config, local 
 		return err
 	}
 	if f.dryRun {
-		r.Changed = len(r.Settings) > 0
+		r.Changed = len(r.Settings) > 0 || r.Slot != ""
 		if _, err := walarchive.OpenRepo(ctx, s, w.Source, w.Options()); err != nil {
 			if !errors.Is(err, walarchive.ErrNoRepository) && !errors.Is(err, os.ErrNotExist) && s.Capabilities().LocalDir == "" {
 				return walFailure(err)
@@ -197,7 +208,12 @@ func (a *app) setUp(ctx context.Context, db *pgq.DB, w walarchive.Config, local 
 		}
 		r.Adopted = state.Timeline
 	}
-	r.Changed = r.Made || enrolled || len(r.Settings) > 0
+	r.Changed = r.Made || enrolled || len(r.Settings) > 0 || r.Slot != ""
+	if r.Slot != "" { // before anything else: from now on the server keeps what the receiver needs
+		if err := walarchive.MakeSlot(ctx, db, r.Slot); err != nil {
+			return err
+		}
+	}
 	return repo.Setup(ctx, db, me, r.Settings)
 }
 
@@ -264,6 +280,9 @@ func printSetup(w io.Writer, r setupResult) error {
 	for _, s := range r.Settings {
 		fmt.Fprintf(w, "%s%s\n", done, s.SQL())
 	}
+	if r.Slot != "" {
+		fmt.Fprintf(w, "%sreplication slot %s made\n", done, r.Slot)
+	}
 	if r.Adopted > 0 {
 		fmt.Fprintf(w, "timeline %d is written by this server from now on\n", r.Adopted)
 	}
@@ -279,6 +298,7 @@ type unsetupResult struct {
 	Changed  bool                 `json:"changed"`
 	DryRun   bool                 `json:"dry_run"`
 	Settings []walarchive.Setting `json:"settings"`
+	Slot     string               `json:"slot_dropped,omitempty"`
 	Gap      *walarchive.Gap      `json:"gap,omitempty"`
 }
 
@@ -290,8 +310,8 @@ func newWALUnsetupCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "unsetup",
 		Short: "put back what setup changed; the archive stays, with a gap on record",
-		Long: `Puts archive_command and archive_timeout back to what they were before skyd wal setup, and records in the repository that the WAL
-from there on is not in the archive. --keep-wal leaves a command that fails instead, so that the server keeps all WAL until
+		Long: `Puts archive_command and archive_timeout back to what they were before skyd wal setup, drops the slot of the receiver, which must
+be stopped, and records in the repository that the WAL from there on is not in the archive. --keep-wal leaves a command that fails instead, so that the server keeps all WAL until
 another one is set. archive_mode and wal_level stay as they are.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.walUnsetup(cmd.Context(), f, c, keep) },
@@ -328,8 +348,11 @@ func (a *app) walUnsetup(ctx context.Context, f walFlags, c changeFlags, keep bo
 	if r.Settings, err = archive.Repo().PlanUnsetup(ctx, facts, keep); err != nil {
 		return walFailure(err)
 	}
-	r.Changed = len(r.Settings) > 0
-	if r.Changed && !c.dryRun {
+	if err := dropSlot(ctx, db, w.Receive.Slot, c.dryRun, &r); err != nil {
+		return backupFailure(err)
+	}
+	r.Changed = len(r.Settings) > 0 || r.Slot != ""
+	if len(r.Settings) > 0 && !c.dryRun {
 		if r.Gap, err = archive.Repo().Unsetup(ctx, db, facts.System, r.Settings); err != nil {
 			return walFailure(err)
 		}
@@ -342,9 +365,33 @@ func (a *app) walUnsetup(ctx context.Context, f walFlags, c changeFlags, keep bo
 		for _, s := range r.Settings {
 			fmt.Fprintf(out, "%s%s\n", map[bool]string{false: "", true: "would be done: "}[c.dryRun], s.SQL())
 		}
+		if r.Slot != "" {
+			fmt.Fprintf(out, "%sreplication slot %s dropped\n", map[bool]string{false: "", true: "would be done: "}[c.dryRun], r.Slot)
+		}
 		if r.Gap != nil {
 			fmt.Fprintf(out, "on record: the archive has nothing of timeline %d from %s on\n", r.Gap.Timeline, r.Gap.From)
 		}
 		return nil
 	})
+}
+
+// dropSlot drops the slot of the receiver, or finds whether it would.
+func dropSlot(ctx context.Context, db *pgq.DB, slot string, dry bool, r *unsetupResult) error {
+	if slot == "" {
+		return nil
+	}
+	st, err := walarchive.ReadSlotStatus(ctx, db, slot)
+	switch {
+	case errors.Is(err, walarchive.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case st.Active:
+		return withExit(exitRefused, "stop the receiver first: receive.enabled, or skyd wal receive", fmt.Errorf("replication slot %s is in use", slot))
+	}
+	r.Slot = slot
+	if !dry {
+		_, err = walarchive.DropSlot(ctx, db, slot)
+	}
+	return err
 }

@@ -91,6 +91,18 @@ it streams.`,
 				return err
 			}
 			return a.onRepo(cmd, f.walFlags, func(ctx context.Context, repo *walarchive.Repo, w walarchive.Config, _ configs.Config) error {
+				if start == "" {
+					start = w.Standby.StartCmd
+				}
+				if w.Standby.StopCmd != "" && f.o.Existing != "" && !f.dryRun {
+					if err := a.confirm(f.changeFlags, repo.Source, "the server in "+f.o.Dest+" is stopped and its content lost"); err != nil {
+						return err
+					}
+					f.yes = true
+					if err := a.shell(ctx, f.o.Dest, w.Standby.StopCmd); err != nil {
+						return fmt.Errorf("standby.stop_cmd: %w", err)
+					}
+				}
 				if f.o.Slot != "" && !f.dryRun {
 					if err := makeSlot(ctx, f.o.Conninfo, f.o.Slot); err != nil {
 						return err
@@ -138,11 +150,7 @@ func makeSlot(ctx context.Context, dsn, slot string) error {
 func (a *app) startStandby(ctx context.Context, o walarchive.RestoreOptions, start string, wait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	sh := exec.CommandContext(ctx, "/bin/sh", "-c", start)
-	sh.Stdout, sh.Stderr = a.stderr, a.stderr
-	sh.Dir = o.Dest
-	sh.Env = append(os.Environ(), "PGDATA="+o.Dest)
-	if err := sh.Run(); err != nil {
+	if err := a.shell(ctx, o.Dest, start); err != nil {
 		return fmt.Errorf("start-cmd: %w", err)
 	}
 	db, err := runtime.OpenDatabase(ctx, configs.Database{DSN: o.Conninfo}, 1)
@@ -155,6 +163,15 @@ func (a *app) startStandby(ctx context.Context, o walarchive.RestoreOptions, sta
 		a.note("the standby streams, %d bytes behind", lag)
 	}
 	return err
+}
+
+// shell runs a shell command for the server with this data directory.
+func (a *app) shell(ctx context.Context, pgdata, command string) error {
+	sh := exec.CommandContext(ctx, "/bin/sh", "-c", command)
+	sh.Stdout, sh.Stderr = a.stderr, a.stderr
+	sh.Dir = pgdata
+	sh.Env = append(os.Environ(), "PGDATA="+pgdata)
+	return sh.Run()
 }
 
 // newStandbyPromote builds skyd wal standby promote.
@@ -259,9 +276,10 @@ func newStandbyStatus(a *app) *cobra.Command {
 // newWALSynchStandbyCommand builds skyd wal synch-standby.
 func newWALSynchStandbyCommand(a *app) *cobra.Command {
 	var (
-		f    serverFlags
-		o    walarchive.SyncOptions
-		show bool
+		f     serverFlags
+		o     walarchive.SyncOptions
+		show  bool
+		watch bool
 	)
 	cmd := &cobra.Command{
 		Use:   "synch-standby NAMES",
@@ -272,34 +290,38 @@ wait for ever. The receiver of skyd is such a standby, under its application nam
 		Example: "  skyd wal synch-standby skyd_wal --source main\n  skyd wal synch-standby 'FIRST 1 (skyd_wal, standby1)' --source main",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			show = show || watch
 			if show == (len(args) == 1) {
 				return usageError("give the names ('' for none), or --show")
 			}
-			return a.onServer(cmd, f, func(ctx context.Context, db *pgq.DB) error {
-				var (
-					st  walarchive.SyncStatus
-					err error
-				)
-				if show {
-					st, err = walarchive.ReadSync(ctx, db)
-				} else {
-					st, err = walarchive.SetSync(ctx, db, args[0], o)
-				}
-				if err != nil {
-					return err
-				}
-				return a.show(st, func(w io.Writer) error {
-					fmt.Fprintf(w, "synchronous_standby_names = '%s'\n", st.Names)
-					for _, s := range st.Senders {
-						fmt.Fprintf(w, "  %s: %s, %s, %d bytes behind\n", s.Name, s.State, s.Sync, s.Lag)
+			return watched(cmd.Context(), watch, func() error {
+				return a.onServer(cmd, f, func(ctx context.Context, db *pgq.DB) error {
+					var (
+						st  walarchive.SyncStatus
+						err error
+					)
+					if show {
+						st, err = walarchive.ReadSync(ctx, db)
+					} else {
+						st, err = walarchive.SetSync(ctx, db, args[0], o)
 					}
-					return nil
+					if err != nil {
+						return err
+					}
+					return a.show(st, func(w io.Writer) error {
+						fmt.Fprintf(w, "synchronous_standby_names = '%s'\n", st.Names)
+						for _, s := range st.Senders {
+							fmt.Fprintf(w, "  %s: %s, %s, %d bytes behind\n", s.Name, s.State, s.Sync, s.Lag)
+						}
+						return nil
+					})
 				})
 			})
 		},
 	}
 	f.register(cmd, "the primary")
 	cmd.Flags().BoolVar(&show, "show", false, "show the setting and who is connected")
+	cmd.Flags().BoolVar(&watch, "watch", false, "show it again and again until interrupted; it never changes the setting")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "make the checks only")
 	cmd.Flags().Int64Var(&o.MaxLag, "max-lag", 16<<20, "how many `BYTES` a standby may be behind")
 	cmd.Flags().DurationVar(&o.Wait, "wait", 20*time.Second, "how long to wait until the server counts them as synchronous")

@@ -4,53 +4,93 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/skytools/skyd/configs"
 	"github.com/skytools/skyd/pgq"
 	"github.com/skytools/skyd/walarchive"
 )
 
+// watchPeriod is the time between two looks of --watch.
+const watchPeriod = 2 * time.Second
+
 // newWALStatusCommand builds skyd wal status.
 func newWALStatusCommand(a *app) *cobra.Command {
-	var f walFlags
+	var (
+		f     walFlags
+		watch bool
+	)
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "show what is archived and what waits",
-		Long:  `Shows what is archived without a hole, on each timeline, what waits for the archiver, gaps, writers and problems.`,
-		Args:  cobra.NoArgs,
+		Long: `Shows what is archived without a hole, on each timeline, up to which position and commit it can be restored, what waits for the
+archiver and for the repository, receiver, slot, the newest base backups, the last restore drill, gaps, writers and problems.
+--watch shows it again every two seconds; with --output json each time is a document.`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ctx, cancel := a.withTimeout(cmd.Context())
-			defer cancel()
+			ctx := cmd.Context()
 			w, all, err := a.walSource(ctx, f)
 			if err != nil {
 				return err
 			}
-			archive, closing, err := a.openArchive(ctx, w)
-			if err != nil {
-				return err
-			}
-			defer closing()
-			var server walarchive.Server
-			if w.Database != "" {
-				db, err := a.walServer(ctx, w, all)
-				if err != nil {
-					return err
-				}
-				defer db.Close()
-				server = db
-			}
-			st, err := archive.Status(ctx, server, time.Now())
-			if err != nil {
-				return walFailure(err)
-			}
-			return a.show(st, func(out io.Writer) error { return printWALStatus(out, st) })
+			return watched(ctx, watch, func() error { return a.walStatus(ctx, w, all, watch) })
 		},
 	}
 	f.register(cmd)
+	cmd.Flags().BoolVar(&watch, "watch", false, "show it again and again until interrupted")
 	return cmd
+}
+
+// watched does something once, or again and again until it is interrupted.
+func watched(ctx context.Context, again bool, look func() error) error {
+	tick := time.NewTicker(watchPeriod)
+	defer tick.Stop()
+	for {
+		err := look()
+		if !again || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// walStatus is one look at the status.
+func (a *app) walStatus(ctx context.Context, w walarchive.Config, all configs.Config, watch bool) error {
+	ctx, cancel := a.withTimeout(ctx)
+	defer cancel()
+	archive, closing, err := a.openArchive(ctx, w)
+	if err != nil {
+		return err
+	}
+	defer closing()
+	var server walarchive.Server
+	if w.Database != "" {
+		db, err := a.walServer(ctx, w, all)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		server = db
+	}
+	st, err := archive.Status(ctx, server, time.Now())
+	if err != nil {
+		return walFailure(err)
+	}
+	return a.show(st, func(out io.Writer) error {
+		if watch {
+			fmt.Fprintln(out, "-- "+time.Now().Format(time.RFC3339))
+		}
+		return printWALStatus(out, st)
+	})
 }
 
 // printWALStatus writes the status for people.
@@ -61,17 +101,49 @@ func printWALStatus(w io.Writer, st walarchive.SourceStatus) error {
 		fmt.Fprintf(w, ", the server is at %s (%d bytes behind)", st.Archiver.Position, st.LagBytes)
 	}
 	fmt.Fprintf(w, "; %d file(s) wait, the oldest for %.0f s\n", st.Ready, st.ReadyAge)
+	for _, win := range st.Windows {
+		fmt.Fprintln(w, windowText(win))
+	}
+	for _, kind := range slices.Sorted(maps.Keys(st.Backups)) {
+		b := st.Backups[kind]
+		fmt.Fprintf(w, "newest %s backup %s, complete %s\n", kind, b.ID, b.StopTime.Format(time.RFC3339))
+	}
+	for _, s := range st.Senders {
+		fmt.Fprintf(w, "%s: %s, %s, %d bytes behind\n", s.Name, s.State, s.Sync, s.Lag)
+	}
+	if s := st.Slot; s != nil {
+		safe := "no limit"
+		if s.SafeBytes >= 0 {
+			safe = byteText(s.SafeBytes) + " until it is lost"
+		}
+		fmt.Fprintf(w, "slot %s: %s, holds %d bytes, %s\n", s.Name, s.WALStatus, s.KeptBytes, safe)
+	}
+	if st.Spool > 0 {
+		fmt.Fprintf(w, "received and not in the repository: %s\n", byteText(st.Spool))
+	}
+	if d := st.Drill; d != nil {
+		fmt.Fprintf(w, "last restore drill %s: %s\n", d.Began.Format(time.RFC3339), map[bool]string{true: "ok", false: "FAILED"}[d.OK()])
+	}
 	var rows [][]any
 	for _, r := range st.Ranges {
-		rows = append(rows, []any{r.Timeline, r.First, r.Last, r.Segments, r.Stored})
+		rows = append(rows, []any{r.Timeline, r.First, r.Last, r.Segments, byteText(r.Stored)})
 	}
-	if err := writeTable(w, []any{"TIMELINE", "FIRST", "LAST", "SEGMENTS", "STORED BYTES"}, rows); err != nil {
+	if err := writeTable(w, []any{"TIMELINE", "FIRST", "LAST", "SEGMENTS", "STORED"}, rows); err != nil {
 		return err
 	}
 	for _, p := range st.Problems {
 		fmt.Fprintln(w, "! "+p)
 	}
 	return nil
+}
+
+// windowText says what can be restored.
+func windowText(win walarchive.Window) string {
+	text := fmt.Sprintf("restorable on timeline %d: from %s (%s) to %s", win.Timeline, win.From, win.FromTime.Format(time.RFC3339), win.To)
+	if !win.Commit.IsZero() {
+		text += ", last commit " + win.Commit.Format(time.RFC3339)
+	}
+	return text
 }
 
 // newWALCheckCommand builds skyd wal check.
@@ -178,7 +250,8 @@ server keeps its WAL meanwhile: watch the space in pg_wal.`,
 			}
 			r := pauseResult{Source: w.Source, Changed: true, DryRun: c.dryRun, Pause: &p}
 			return a.show(r, func(out io.Writer) error {
-				_, err := fmt.Fprintf(out, "archiving of source %s is paused%s: %s\n", w.Source, until(p.Until), p.Reason)
+				is := map[bool]string{false: "is", true: "would be"}[c.dryRun]
+				_, err := fmt.Fprintf(out, "archiving of source %s %s paused%s: %s\n", w.Source, is, until(p.Until), p.Reason)
 				return err
 			})
 		},
@@ -219,7 +292,7 @@ func newWALResumeCommand(a *app) *cobra.Command {
 				return err
 			}
 			return a.show(r, func(out io.Writer) error {
-				text := "archiving of source " + w.Source + " goes on"
+				text := "archiving of source " + w.Source + map[bool]string{false: " goes on", true: " would go on"}[c.dryRun]
 				if !r.Changed {
 					text = "nothing to do: archiving of source " + w.Source + " is not paused"
 				}

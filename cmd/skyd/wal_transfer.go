@@ -167,6 +167,12 @@ func (a *app) push(ctx context.Context, f transferFlags, path string) (int, erro
 	defer cancel()
 	archive, closing, err := a.openArchive(ctx, c)
 	if err != nil {
+		if dropped, derr := c.Drop(filepath.Base(path), err); dropped || derr != nil {
+			a.walLog().Error("a segment is given up: more than queue_max waits", "event", "wal.dropped", "dropped", dropped, "err", errors.Join(err, derr))
+			if dropped {
+				return walarchive.PushDone, nil
+			}
+		}
 		return max(walarchive.PushExit(errors.Unwrap(err)), walarchive.PushFailed), err
 	}
 	defer closing()
