@@ -68,7 +68,7 @@ var libraries = map[string][]string{
 	"pretty":     {"github.com/jedib0t/go-pretty/v6"},
 	"prometheus": {"github.com/prometheus/client_golang"},
 	"dockertest": {"github.com/ory/dockertest/v3"},
-	"storagesdk": {"github.com/minio/minio-go/v7"},
+	"storagesdk": {"github.com/minio/minio-go/v7", "github.com/pkg/sftp", "golang.org/x/crypto/ssh"},
 	"compress":   {"github.com/klauspost/compress"},
 	"age":        {"filippo.io/age"},
 	"goleak":     {"go.uber.org/goleak"},

@@ -10,12 +10,14 @@ import (
 	"github.com/skytools/skyd/walarchive"
 	"github.com/skytools/skyd/walarchive/file"
 	"github.com/skytools/skyd/walarchive/s3"
+	"github.com/skytools/skyd/walarchive/sftp"
 )
 
 // storages are the drivers by the scheme of their URL.
 var storages = map[string]func(context.Context, *url.URL) (walarchive.Storage, error){
 	"file": file.Open,
 	"s3":   s3.Open,
+	"sftp": sftp.Open,
 }
 
 // OpenStorage opens the storage that a URL names.

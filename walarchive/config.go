@@ -23,7 +23,8 @@ type Config struct {
 	PGData string `koanf:"pgdata"`
 	// Name of a database of the cluster under databases; its role is used for setup and checks.
 	Database string `koanf:"database"`
-	// Where the archive is: file:///directory or s3://bucket/prefix?endpoint=...&region=...
+	// Where the archive is: file:///directory, s3://bucket/prefix?endpoint=...&region=... or
+	// sftp://user@host/directory?key=...&known_hosts=...
 	Storage string `koanf:"storage"`
 	// How objects are written from now on: zstd, or none. All are read.
 	Compression string `koanf:"compression"`

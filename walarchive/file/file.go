@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -451,77 +450,14 @@ func (s *Storage) List(ctx context.Context, prefix, after string) iter.Seq2[wala
 			yield(walarchive.Object{}, fmt.Errorf("list %s: %w", prefix, err))
 			return
 		}
-		dir := ""
-		if i := strings.LastIndexByte(prefix, '/'); i >= 0 {
-			dir = prefix[:i+1]
-		}
-		w := walker{ctx: ctx, s: s, prefix: prefix, after: after, yield: yield}
-		w.walk(dir)
+		walarchive.ListTree(ctx, prefix, after, func(dir string) ([]fs.DirEntry, error) {
+			entries, err := os.ReadDir(filepath.Join(s.dir, filepath.FromSlash(dir)))
+			if errors.Is(err, syscall.ENOTDIR) {
+				err = fs.ErrNotExist
+			}
+			return entries, err
+		})(yield)
 	}
-}
-
-// walker lists a tree in order of the keys.
-type walker struct {
-	ctx           context.Context
-	s             *Storage
-	prefix, after string
-	yield         func(walarchive.Object, error) bool
-}
-
-// walk lists the directory dir ("" or "a/b/"); false: enough.
-func (w *walker) walk(dir string) bool {
-	if err := context.Cause(w.ctx); err != nil {
-		w.yield(walarchive.Object{}, err)
-		return false
-	}
-	entries, err := os.ReadDir(filepath.Join(w.s.dir, filepath.FromSlash(dir)))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return true
-	}
-	if err != nil {
-		w.yield(walarchive.Object{}, fmt.Errorf("list %s: %w", dir, err))
-		return false
-	}
-	keys := make([]string, 0, len(entries))
-	for _, e := range entries {
-		switch {
-		case strings.HasPrefix(e.Name(), "."):
-		case e.IsDir():
-			keys = append(keys, dir+e.Name()+"/")
-		case e.Type().IsRegular():
-			keys = append(keys, dir+e.Name())
-		}
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
-		if !w.visit(key) {
-			return false
-		}
-	}
-	return true
-}
-
-// visit lists one object, or a directory whose key ends with a slash, if it can matter.
-func (w *walker) visit(key string) bool {
-	if strings.HasSuffix(key, "/") {
-		inPrefix := strings.HasPrefix(key, w.prefix) || strings.HasPrefix(w.prefix, key)
-		if !inPrefix || key < w.after && !strings.HasPrefix(w.after, key) {
-			return true
-		}
-		return w.walk(key)
-	}
-	if !strings.HasPrefix(key, w.prefix) || key <= w.after {
-		return true
-	}
-	info, err := os.Stat(filepath.Join(w.s.dir, filepath.FromSlash(key)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return true
-	}
-	if err != nil {
-		w.yield(walarchive.Object{}, fmt.Errorf("list %s: %w", key, err))
-		return false
-	}
-	return w.yield(walarchive.Object{Key: key, Size: info.Size(), Modified: info.ModTime().UTC()}, nil)
 }
 
 // Delete implements walarchive.Storage. Directories that become empty stay, so that no store in progress loses its own.
