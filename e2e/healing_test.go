@@ -42,6 +42,7 @@ type ward struct {
 	server     *pgtest.Cluster // of the sick database
 	proxy      *pgtest.Proxy
 	daemon     *process
+	socket     string // of a daemon behind a wire
 	well, sick string // for the test itself
 	made       atomic.Int64
 	halt       context.CancelFunc
@@ -62,6 +63,31 @@ func newWard(t *testing.T, small bool) *ward {
 	}
 	w.sick, w.well = w.server.DSN("app"), pgtest.NewCluster(t, nil).DSN("postgres")
 	w.proxy = pgtest.NewProxy(t, w.sick)
+	w.admit(w.proxy.DSN(w.sick), w.well, func(args ...string) *process { return daemon(t, args...) })
+	return w
+}
+
+// newWiredWard is a ward whose daemon lives behind a wire, and reaches only the well database without it.
+func newWiredWard(t *testing.T) (*ward, *wire) {
+	t.Helper()
+	w := &ward{t: t, done: make(chan struct{})}
+	wire := newWire(t)
+	w.server = pgtest.NewCluster(t, map[string]string{"listen_addresses": "*"})
+	w.sick, w.well = w.server.DSN("postgres"), pgtest.NewCluster(t, nil).DSN("postgres")
+	openToWires(t, w.sick)
+	w.admit(wire.dsn(w.sick), socketDSN(t, w.well), func(args ...string) *process {
+		name, all := wire.command(binary, args...)
+		dir := shortDir(t)
+		w.socket = filepath.Join(dir, "skyd.sock")
+		return background(t, []string{"RUNTIME_DIRECTORY=" + dir, "SKYD_HTTP__LISTEN=127.0.0.1:0"}, name, all...)
+	})
+	return w, wire
+}
+
+// admit fills both databases and starts the daemon, which reaches them in its own ways, and a producer.
+func (w *ward) admit(sickWay, wellWay string, start func(args ...string) *process) {
+	t := w.t
+	t.Helper()
 	for _, dsn := range []string{w.well, w.sick} {
 		skyd(t, "schema", "install", "--db", dsn)
 		c := connect(t, dsn)
@@ -70,10 +96,10 @@ func newWard(t *testing.T, small bool) *ward {
 		exec1(t, c, "select pgq.register_consumer('q', name) from unnest(array['own', 'out']) name")
 	}
 	file := filepath.Join(t.TempDir(), "skyd.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, healingConfig, w.well, w.proxy.DSN(w.sick)), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, healingConfig, wellWay, sickWay), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w.daemon = daemon(t, "run", "--config", file)
+	w.daemon = start("run", "--config", file)
 	ctx, halt := context.WithCancel(t.Context())
 	w.halt = halt
 	c := connect(t, w.well)
@@ -92,7 +118,6 @@ func newWard(t *testing.T, small bool) *ward {
 	}()
 	t.Cleanup(func() { halt(); <-w.done })
 	w.resumed("the start")
-	return w
 }
 
 // count counts what a consumer has done, where it is asked; -1 while the server does not answer.
@@ -215,6 +240,25 @@ func TestHealing_DiskFull(t *testing.T) {
 	w.discharged()
 }
 
+// Packets that are dropped on the way are neither an error nor an end: the daemon notices by itself, its other database
+// goes on, and when packets pass again all of it arrives, once.
+func TestHealing_PacketsDropped(t *testing.T) {
+	t.Parallel()
+	w, wire := newWiredWard(t)
+	wire.drop()
+	start := time.Now()
+	w.goesOn()
+	pgtest.Eventually(t, patience, "the daemon notices that nobody answers", func() bool {
+		return strings.Contains(skyd(t, "status", "--socket", w.socket, "-o", "json"), `"up": false`)
+	})
+	t.Logf("noticed after %v", time.Since(start).Round(10*time.Millisecond))
+	w.goesOn()
+	wire.heal()
+	took := w.resumed("packets were dropped")
+	t.Logf("resumed %v after the cure", took.Round(10*time.Millisecond))
+	w.discharged()
+}
+
 // TestHealing_Figures measures: the rate of the other database during an outage, and the time from the cure to the first
 // event that went through.
 func TestHealing_Figures(t *testing.T) {
@@ -239,6 +283,9 @@ func TestHealing_Figures(t *testing.T) {
 	w.measured("server frozen", w.server.Freeze, w.server.Thaw)
 	w.measured("server read-only", readOnly("on"), readOnly("off"))
 	w.discharged()
+	wired, wire := newWiredWard(t)
+	wired.measured("packets dropped", wire.drop, wire.heal)
+	wired.discharged()
 	w = newWard(t, true)
 	w.measured("disk full", w.fill, w.empty)
 	w.discharged()

@@ -56,12 +56,18 @@ func (o *output) String() string {
 // own.
 func daemon(t *testing.T, args ...string) *process {
 	t.Helper()
-	runtimeDir, err := os.MkdirTemp("", "skyd-e2e-run-")
+	return background(t, []string{"RUNTIME_DIRECTORY=" + shortDir(t), "SKYD_HTTP__LISTEN=127.0.0.1:0"}, binary, args...)
+}
+
+// shortDir is a directory of the test whose name leaves room for the name of a socket.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "skyd-e2e-run-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(runtimeDir) })
-	return background(t, []string{"RUNTIME_DIRECTORY=" + runtimeDir, "SKYD_HTTP__LISTEN=127.0.0.1:0"}, binary, args...)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }
 
 // background starts a program that is killed when the test ends, if it has

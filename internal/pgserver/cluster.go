@@ -26,7 +26,7 @@ type Options struct {
 	// Default: a new directory in the temporary directory.
 	Dir string
 	// Settings are added to postgresql.conf and win over our own. The port
-	// and the places to listen are not among them.
+	// and the place of the socket are not among them.
 	Settings map[string]string
 	// Fsync makes the server survive a crash of the machine. Default: it
 	// only survives the death of its processes, and is much faster.
@@ -167,6 +167,7 @@ func (c *Cluster) fill(ctx context.Context, tmpl string, o Options) error {
 // configText is what goes to the end of postgresql.conf.
 func configText(o Options) string {
 	settings := map[string]string{
+		"listen_addresses":        "127.0.0.1",
 		"max_connections":         "200",
 		"shared_buffers":          "64MB",
 		"unix_socket_permissions": "0700",
@@ -246,7 +247,7 @@ func (c *Cluster) launch(ctx context.Context) error {
 		return err
 	}
 	cmd := exec.Command(filepath.Join(c.Binaries.Dir, "postgres"), "-D", c.DataDir(), "-p", strconv.Itoa(c.Port),
-		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="+c.socketDir())
+		"-c", "unix_socket_directories="+c.socketDir())
 	cmd.Dir, cmd.Env = c.DataDir(), serverEnv()
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	setAccount(cmd, c.acc)

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -35,6 +36,12 @@ type Pooler struct {
 // test. Without the program the test is skipped, or fails if
 // SKYD_TEST_REQUIRE=1.
 func NewPooler(t testing.TB, dsn string) *Pooler {
+	t.Helper()
+	return NewPoolerAt(t, dsn, "127.0.0.1")
+}
+
+// NewPoolerAt is NewPooler on these addresses; DSN names the first one.
+func NewPoolerAt(t testing.TB, dsn string, hosts ...string) *Pooler {
 	t.Helper()
 	binary, err := exec.LookPath("pgbouncer")
 	if err != nil {
@@ -65,7 +72,7 @@ func NewPooler(t testing.TB, dsn string) *Pooler {
 	fatal(os.WriteFile(ini, fmt.Appendf(nil, `[databases]
 %s = host=%s port=%d user=%s%s
 [pgbouncer]
-listen_addr = 127.0.0.1
+listen_addr = %s
 listen_port = %d
 unix_socket_dir =
 auth_type = any
@@ -74,9 +81,9 @@ default_pool_size = 4
 max_client_conn = 200
 server_login_retry = 1
 ignore_startup_parameters = extra_float_digits
-`, cfg.Database, cfg.Host, cfg.Port, cfg.User, password, port), 0o644))
+`, cfg.Database, cfg.Host, cfg.Port, cfg.User, password, strings.Join(hosts, ","), port), 0o644))
 	p := &Pooler{
-		t: t, args: []string{binary, ini}, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), user: cfg.User, name: cfg.Database,
+		t: t, args: []string{binary, ini}, addr: net.JoinHostPort(hosts[0], strconv.Itoa(port)), user: cfg.User, name: cfg.Database,
 	}
 	if os.Geteuid() == 0 { // it refuses to run as root
 		p.args = []string{binary, "-u", "nobody", ini}
