@@ -97,6 +97,11 @@ type ConsumerOptions struct {
 	// rolls the transaction back. It is for workers under a lease: see Fence.
 	// Defaults to none.
 	Fence func(ctx context.Context, tx Querier) error
+	// TxSilence is for a RemoteConsumer: the server of the target ends a
+	// transaction in which it hears nothing of us for so long, and whoever
+	// froze in it keeps nobody out any longer. Defaults to what is left of the
+	// deadline of the context, if it has one.
+	TxSilence time.Duration
 	// Logger gets failures and recoveries. Defaults to none.
 	Logger *slog.Logger
 	// TracerProvider and MeterProvider get spans and metrics. They default to
@@ -269,11 +274,11 @@ func (c *Consumer) loop(ctx context.Context, wake *listener, watch *watch) error
 			next, err = c.process(ctx, b)
 			if errors.Is(err, ErrBatchGone) {
 				// Somebody else closed it. The database knows where we stand.
-				c.log.Warn("batch was closed or taken over by somebody else", "batch", b.ID, "err", err)
+				c.log.Warn("batch was closed or taken over by somebody else", "batch_id", b.ID, "err", err)
 				err = nil
 			}
 			if err == nil && failures > 0 {
-				c.log.Info("batch succeeded again", "batch", b.ID, "failures", failures)
+				c.log.Info("batch succeeded again", "batch_id", b.ID, "failures", failures)
 			}
 			if err == nil {
 				failures = 0
@@ -512,7 +517,7 @@ func (c *Consumer) eachEvent(ctx context.Context, b *Batch, h EventHandler, retr
 		if re == nil {
 			return fmt.Errorf("event %d: %w", ev.ID, err)
 		}
-		c.log.Warn("event goes to "+re.where(), "batch", b.ID, "event", ev.ID, "after", re.after, "err", err)
+		c.log.Warn("event is left for later", "batch_id", b.ID, "event", ev.ID, "to", re.where(), "after", re.after, "err", err)
 		retries.add(ev.ID, re)
 	}
 	return nil

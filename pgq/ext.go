@@ -121,21 +121,23 @@ func (r *RemoteConsumer) process(ctx context.Context, b *Batch) (next *Batch, er
 	}
 }
 
-// targetTx begins a transaction in which the server waits for us no longer than the batch may take. Whoever freezes in
-// it holds the row of the position, and everybody else out.
-func targetTx(ctx context.Context) pgx.TxOptions {
-	deadline, ok := ctx.Deadline()
-	if !ok {
+// targetTx begins a transaction in which the server waits for us no longer than the batch may take, or than TxSilence.
+// Whoever freezes in it holds the row of the position, and everybody else out.
+func (r *RemoteConsumer) targetTx(ctx context.Context) pgx.TxOptions {
+	idle := r.c.o.TxSilence
+	if deadline, ok := ctx.Deadline(); ok && idle == 0 {
+		idle = max(time.Until(deadline), time.Second)
+	}
+	if idle == 0 {
 		return readCommitted
 	}
-	idle := max(time.Until(deadline), time.Second)
 	return pgx.TxOptions{BeginQuery: "begin isolation level read committed; set local idle_in_transaction_session_timeout = " +
 		strconv.FormatInt(idle.Milliseconds(), 10)}
 }
 
 // inTarget runs f in a transaction of the target and commits it when f says so.
 func (r *RemoteConsumer) inTarget(ctx context.Context, b *Batch, f func(tx pgx.Tx) (commit bool, err error)) error {
-	tx, err := r.target.BeginTx(ctx, targetTx(ctx))
+	tx, err := r.target.BeginTx(ctx, r.targetTx(ctx))
 	if err != nil {
 		return &handlerError{"begin target transaction of", b, err}
 	}
@@ -265,7 +267,7 @@ func (r *RemoteConsumer) eachEvent(ctx context.Context, b *Batch, h EventTxHandl
 			return err
 		}
 		if retry != nil {
-			r.c.log.Warn("event goes to "+retry.where(), "batch", b.ID, "event", ev.ID, "after", retry.after, "err", retry.err)
+			r.c.log.Warn("event is left for later", "batch_id", b.ID, "event", ev.ID, "to", retry.where(), "after", retry.after, "err", retry.err)
 			retries.add(ev.ID, retry)
 		}
 	}

@@ -30,11 +30,11 @@ type Consumer struct {
 // consumerParams makes the parameters of the consumers of one database.
 func (d *Daemon) consumerParams(ctx context.Context, c configs.Config, db configs.Database, name, database string) []actors.ConsumerParams {
 	var params []actors.ConsumerParams
-	add := func(u configs.Consumer, make func(worker int) (*handlers.Handler, error)) {
+	add := func(u configs.Consumer, silence time.Duration, make func(worker int) (*handlers.Handler, error)) {
 		if u.Database != name && (u.Database != "" || len(c.Databases) != 1 || database != "") {
 			return
 		}
-		w := workplace{config: c, consumer: u, db: db, name: name, database: database, handler: make, daemon: d}
+		w := workplace{config: c, consumer: u, db: db, name: name, database: database, handler: make, silence: silence, daemon: d}
 		params = append(params, actors.ConsumerParams{
 			Key: w.key(), Queue: u.Queue, Name: u.Name, Workers: u.Workers, PollPeriod: u.PollPeriod, BatchTimeout: u.BatchTimeout,
 			Open: func(member int, unit string, epoch int64) (actors.ConsumerSource, error) {
@@ -43,7 +43,7 @@ func (d *Daemon) consumerParams(ctx context.Context, c configs.Config, db config
 		})
 	}
 	for _, u := range c.Consumers {
-		add(u, func(int) (*handlers.Handler, error) {
+		add(u, txSilence(u, c.HA.LeaseTTL), func(int) (*handlers.Handler, error) {
 			return handlers.New(u.Handler, handlers.Env{
 				Queue: u.Queue, Consumer: u.Name, Log: d.log.With("db", name, "queue", u.Queue, "consumer", u.Name),
 				Producer: pgq.NewProducer(pgq.ProducerOptions{TracerProvider: d.telemetry.tracing, MeterProvider: d.telemetry.metering}),
@@ -51,7 +51,7 @@ func (d *Daemon) consumerParams(ctx context.Context, c configs.Config, db config
 		})
 	}
 	for _, u := range d.opts.Consumers {
-		add(u.Config, func(worker int) (*handlers.Handler, error) { return &handlers.Handler{Handler: u.Handler(worker)}, nil })
+		add(u.Config, u.Config.BatchTimeout, func(worker int) (*handlers.Handler, error) { return &handlers.Handler{Handler: u.Handler(worker)}, nil })
 	}
 	return params
 }
@@ -65,13 +65,28 @@ type workplace struct {
 	name     string // of the database
 	database string // when it was found on a server
 	handler  func(worker int) (*handlers.Handler, error)
+	silence  time.Duration // of the worker in a transaction, after which the server ends it; 0: never
+}
+
+// txSilence is how long a consumer of the configuration may be silent in a transaction, before the server ends it and
+// another daemon can take over. Its handlers work in the database or outside of any transaction: they never pause inside
+// one, so one that does is frozen or cut off, and the time of a lease is long enough.
+func txSilence(u configs.Consumer, ttl time.Duration) time.Duration {
+	switch {
+	case ttl == 0:
+		return u.BatchTimeout
+	case u.BatchTimeout == 0:
+		return max(ttl, time.Second)
+	default:
+		return min(max(ttl, time.Second), u.BatchTimeout)
+	}
 }
 
 // key stands for everything that the consumer depends on.
 func (w workplace) key() string {
 	target, _, _ := w.target()
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %+v", connectionKey(w.db, w.config.Instance, w.database),
-		connectionKey(target, w.config.Instance, ""), w.consumer))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %+v %v", connectionKey(w.db, w.config.Instance, w.database),
+		connectionKey(target, w.config.Instance, ""), w.consumer, w.silence))
 	return hex.EncodeToString(sum[:])
 }
 
@@ -111,10 +126,11 @@ func (w workplace) open(ctx context.Context, member int, unit string, epoch int6
 	o := pgq.ConsumerOptions{
 		Register: u.Register, MaxMerge: u.Merge, EventRetry: u.EventRetry, Logger: s.log, NoListen: true,
 		TracerProvider: w.daemon.telemetry.tracing, MeterProvider: w.daemon.telemetry.metering,
+		TxSilence: w.silence,
 	}
 	if epoch > 0 {
 		o.Fence = func(ctx context.Context, tx pgq.Querier) error {
-			return pgq.Fence(ctx, tx, unit, epoch, u.BatchTimeout)
+			return pgq.Fence(ctx, tx, unit, epoch, w.silence)
 		}
 	}
 	target, _, other := w.target()
