@@ -30,6 +30,7 @@ var plan = map[string]string{
 	"walarchive":        "walarchive/wire pgx otelapi compress age",
 	"walarchive/*":      "walarchive storagesdk",
 	"walarchive/wire":   "",
+	"walarchive/drill":  "walarchive pgx",
 	"cmd/skyd-wal":      "walarchive/wire",
 	"handlers":          "pgq pgx otelapi",
 	"configs":           "pgq handlers cascade londiste walarchive koanf yaml",
@@ -79,7 +80,7 @@ var libraries = map[string][]string{
 var forTests = []string{"e2e/audit", "internal/pgtest", "walarchive/storagetest"}
 
 // withSQL may hold SQL text. The rest calls them.
-var withSQL = []string{"pgq", "pgqsql", "cascade", "londiste", "walarchive", "internal/pgtest", "internal/bench", "internal/demo", "examples/*"}
+var withSQL = []string{"pgq", "pgqsql", "cascade", "londiste", "walarchive", "walarchive/drill", "internal/pgtest", "internal/bench", "internal/demo", "examples/*"}
 
 const (
 	maxFileLines = 700

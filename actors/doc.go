@@ -8,6 +8,9 @@
 //	├─ discovery/<name>        lists the databases of one server
 //	├─ wal/<source>            owns the archive of one cluster
 //	│  ├─ gate                 the socket of push and fetch
+//	│  ├─ survey               looks at all of the archive: gaps, holes, slot, space, last commit
+//	│  ├─ drill                restores into a throw-away server when it is due
+//	│  ├─ periodic             runs a command when it is due
 //	│  ├─ prefetcher           fetches ahead for servers in recovery
 //	│  └─ shipper              archives what the archiver asks for, and ahead of it
 //	└─ database/<name>         owns the pool of one database

@@ -34,6 +34,9 @@ const (
 
 	kindReceiver   = "receiver"
 	kindBackup     = "backup"
+	kindSurvey     = "survey"
+	kindDrill      = "drill"
+	kindPeriodic   = "periodic"
 	kindNode       = "node"
 	kindWorker     = "worker"
 	kindPrefetcher = "prefetcher"
@@ -124,5 +127,6 @@ func (r *reporter) repeat(c actor.Context) {
 // Kinds lists the kinds of actors.
 func Kinds() []string {
 	return []string{kindDaemon, kindStatus, kindDatabase, kindDiscovery, kindTicker, kindMaintainer, kindConsumer,
-		kindSubconsumer, kindBatch, kindLease, kindNode, kindWorker, kindKeeper, kindWAL, kindGate, kindShipper, kindReceiver, kindBackup, kindPrefetcher}
+		kindSubconsumer, kindBatch, kindLease, kindNode, kindWorker, kindKeeper, kindWAL, kindGate, kindShipper, kindReceiver, kindBackup, kindPrefetcher,
+		kindSurvey, kindDrill, kindPeriodic}
 }

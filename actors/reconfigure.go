@@ -127,7 +127,8 @@ func (d *Daemon) reconfigureArchives(c actor.Context, wanted []ArchiveParams, r 
 		case d.p.Archives[i].Key != p.Key:
 			d.replace(c, spec)
 			r.Replaced = append(r.Replaced, name)
-		case d.p.Archives[i].ReceiveKey != p.ReceiveKey || d.p.Archives[i].BackupKey != p.BackupKey:
+		case d.p.Archives[i].ReceiveKey != p.ReceiveKey || d.p.Archives[i].BackupKey != p.BackupKey ||
+			d.p.Archives[i].choreKey() != p.choreKey():
 			d.adopt(spec)
 			if k := d.kids[name]; k != nil && k.pid != nil {
 				c.Send(k.pid, adjustArchive{params: p})

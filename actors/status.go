@@ -101,6 +101,10 @@ func (s *Status) Receive(c actor.Context) {
 		s.archives.note(m)
 	case messages.ReceiverSeen:
 		s.archives.noteReceiver(m)
+	case messages.ArchiveSurveyed:
+		s.archives.noteSurvey(m)
+	case messages.DrillSeen:
+		s.archives.noteDrill(m)
 	case messages.BackupsSeen:
 		s.archives.noteBackups(m)
 	case messages.NodeSeen:

@@ -2,7 +2,9 @@ package actors
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/asynkron/protoactor-go/actor"
@@ -47,6 +49,17 @@ type ArchiveParams struct {
 	Receive func(ctx context.Context, h ArchiveHandle, tell func(walarchive.ReceiverStatus)) error
 	// KeepBackups makes a base backup if one is due, and lets the old ones go. nil: nobody asked for it.
 	KeepBackups func(ctx context.Context, h ArchiveHandle) (BackupKept, error)
+	// Chores are done again and again.
+	Chores []ArchiveChore
+}
+
+// choreKey stands for all chores.
+func (p ArchiveParams) choreKey() string {
+	var text strings.Builder
+	for _, k := range p.Chores {
+		fmt.Fprintf(&text, "%s %s %s\n", k.Name, k.Period, k.Key)
+	}
+	return text.String()
 }
 
 // Delays between two attempts to open a repository.
@@ -139,6 +152,36 @@ func (w *WALCluster) opened(c actor.Context, d done[ArchiveHandle]) {
 	if p.KeepBackups != nil {
 		w.ensure(c, w.backupSpec())
 	}
+	for _, k := range p.Chores {
+		w.ensure(c, w.choreSpec(k))
+	}
+}
+
+// choreSpec describes the actor of a chore.
+func (w *WALCluster) choreSpec(k ArchiveChore) childSpec {
+	handle := w.handle
+	return childSpec{name: k.Name, kind: k.Name, props: func(env Env) *actor.Props { return choreProps(env, k, handle) }}
+}
+
+// adjustChores ends the chores that are not wanted any more and replaces those that changed.
+func (w *WALCluster) adjustChores(c actor.Context, old []ArchiveChore) {
+	was := map[string]ArchiveChore{}
+	for _, k := range old {
+		was[k.Name] = k
+	}
+	for _, k := range w.p.Chores {
+		before, there := was[k.Name]
+		delete(was, k.Name)
+		switch {
+		case !there:
+			w.ensure(c, w.choreSpec(k))
+		case before.Key != k.Key || before.Period != k.Period:
+			w.replace(c, w.choreSpec(k))
+		}
+	}
+	for name := range was {
+		w.remove(c, name)
+	}
 }
 
 // receiverSpec describes the receiver.
@@ -176,6 +219,7 @@ func (w *WALCluster) adjusted(c actor.Context, p ArchiveParams) {
 			w.replace(c, k.spec)
 		}
 	}
+	w.adjustChores(c, old.Chores)
 }
 
 // Gate listens for the small client of push and fetch.

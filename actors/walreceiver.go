@@ -30,6 +30,7 @@ type WALReceiver struct {
 	fails  int
 	last   *atomic.Pointer[walarchive.ReceiverStatus]
 	told   walarchive.ReceiverStatus
+	ends   int64 // of connections
 }
 
 // received is the end of a connection.
@@ -86,6 +87,8 @@ func (w *WALReceiver) ended(c actor.Context, d done[received]) {
 	if !finish(&w.work, d) {
 		return
 	}
+	w.ends++
+	w.told = walarchive.ReceiverStatus{}
 	w.tell(c)
 	delay := fullJitter(receiverBase, receiverLimit, w.fails)
 	w.fails++
@@ -106,6 +109,6 @@ func (w *WALReceiver) tell(c actor.Context) {
 	w.told = *st
 	w.env.report(c, messages.ReceiverSeen{Source: w.p.Source, Receiver: messages.ReceiverStatus{
 		Connected: st.Connected, Timeline: st.Timeline, Server: uint64(st.Server), Written: uint64(st.Written), Flushed: uint64(st.Flushed),
-		Stored: uint64(st.Stored), StoredTime: st.StoredTime, Pending: st.Pending, Gaps: st.Gaps, Trouble: st.Trouble,
+		Stored: uint64(st.Stored), StoredTime: st.StoredTime, Pending: st.Pending, Gaps: st.Gaps, Trouble: st.Trouble, Restarts: w.ends,
 	}})
 }

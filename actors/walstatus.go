@@ -27,6 +27,17 @@ func (a archives) noteReceiver(m messages.ReceiverSeen) { a.of(m.Source).Receive
 // noteBackups takes what a keeper of backups tells.
 func (a archives) noteBackups(m messages.BackupsSeen) { a.of(m.Source).Backups = &m }
 
+// noteSurvey takes what a look at all of an archive found.
+func (a archives) noteSurvey(m messages.ArchiveSurveyed) {
+	s := a.of(m.Source)
+	if s.Survey = &m; m.Drill != nil {
+		s.Drill = m.Drill
+	}
+}
+
+// noteDrill takes what a restore drill found.
+func (a archives) noteDrill(m messages.DrillSeen) { a.of(m.Source).Drill = &m }
+
 // gone forgets what an actor told that is not wanted any more: an archive, or a part of it.
 func (a archives) gone(path string) {
 	source, ok := strings.CutPrefix(path, kindWAL+"/")
@@ -40,6 +51,10 @@ func (a archives) gone(path string) {
 		s.Receiver = nil
 	case part == kindBackup:
 		s.Backups = nil
+	case part == kindSurvey:
+		s.Survey = nil
+	case part == kindDrill:
+		s.Drill = nil
 	case part == "":
 		delete(a, source)
 	}

@@ -26,7 +26,7 @@ func TestAlerts_NameWhatExists(t *testing.T) {
 		anchors = append(anchors, strings.ReplaceAll(strings.ToLower(head[1]), " ", "-"))
 	}
 	labels := map[string][]string{}
-	for _, line := range metricNames {
+	for _, line := range slices.Concat(metricNames, archiveMetricNames) {
 		fields := strings.Split(line, " ")
 		labels[fields[0]] = strings.Split(fields[2], ",")
 	}

@@ -49,7 +49,7 @@ func (d *Daemon) keepArchive(p *actors.ArchiveParams, w walarchive.Config, db co
 		}
 		k, err := repo.KeepBackups(ctx, walarchive.KeepOptions{
 			Every: w.Backup.Every, FullEvery: w.Backup.FullEvery, Rule: w.Expire.Rule(), Owner: me + ", backup",
-			Backup: walarchive.BackupOptions{DSN: dsn, Jobs: w.Backup.Jobs, RateKB: w.Backup.Rate, Note: note},
+			Backup: walarchive.BackupOptions{DSN: dsn, From: w.Backup.From, Jobs: w.Backup.Jobs, RateKB: w.Backup.Rate, Note: note},
 		})
 		kept := actors.BackupKept{Removed: k.Removed}
 		if k.Made != nil {
@@ -71,16 +71,13 @@ func repoOf(h actors.ArchiveHandle) (*walarchive.Repo, error) {
 	return own.Repo(), nil
 }
 
-// collectBackups sends the metrics of receivers and base backups.
-func collectBackups(s Status, emit emitter) {
+// collectReceivers sends the metrics of receivers.
+func collectReceivers(s Status, emit emitter) {
 	lag := desc("skyd_wal_receiver_lag_bytes", "How far the receiver is behind the server, by position: written, flushed, stored.",
 		"source", "position")
 	connected := desc("skyd_wal_receiver_connected", "Whether the receiver is connected to the server.", "source")
+	restarts := desc("skyd_wal_receiver_restarts_total", "Connections of the receiver that ended.", "source")
 	pending := desc("skyd_wal_spool_bytes", "Received segments that wait for the repository.", "source")
-	end := desc("skyd_recovery_window_end_timestamp_seconds", "The server's clock at the end of what can be restored.", "source")
-	begin := desc("skyd_recovery_window_start_timestamp_seconds", "The first moment that can be restored.", "source")
-	last := desc("skyd_backup_last_success_timestamp_seconds", "When the newest base backup was complete.", "source")
-	size := desc("skyd_backup_size_bytes", "Size of the newest base backup before compression.", "source")
 	for _, a := range s.Archives {
 		if r := a.Receiver; r != nil {
 			for name, at := range map[string]uint64{"written": r.Written, "flushed": r.Flushed, "stored": r.Stored} {
@@ -92,14 +89,7 @@ func collectBackups(s Status, emit emitter) {
 			}
 			emit(connected, prometheus.GaugeValue, up, a.Source)
 			emit(pending, prometheus.GaugeValue, float64(r.Pending), a.Source)
-			if !r.StoredTime.IsZero() {
-				emit(end, prometheus.GaugeValue, float64(r.StoredTime.UnixNano())/1e9, a.Source)
-			}
-		}
-		if b := a.Backups; b != nil && !b.Last.IsZero() {
-			emit(begin, prometheus.GaugeValue, float64(b.Window.UnixNano())/1e9, a.Source)
-			emit(last, prometheus.GaugeValue, float64(b.Last.UnixNano())/1e9, a.Source)
-			emit(size, prometheus.GaugeValue, float64(b.Bytes), a.Source)
+			emit(restarts, prometheus.CounterValue, float64(r.Restarts), a.Source)
 		}
 	}
 }

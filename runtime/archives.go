@@ -32,6 +32,9 @@ func (d *Daemon) archiveParams(c configs.Config) (params []actors.ArchiveParams)
 		}
 		if i := slices.IndexFunc(c.Databases, func(d configs.Database) bool { return d.Name == w.Database }); i >= 0 {
 			d.keepArchive(&p, w, c.Databases[i])
+			p.Chores = d.chores(w, &c.Databases[i])
+		} else {
+			p.Chores = d.chores(w, nil)
 		}
 		params = append(params, p)
 	}
@@ -41,6 +44,7 @@ func (d *Daemon) archiveParams(c configs.Config) (params []actors.ArchiveParams)
 // archiveKey stands for everything in an entry that its repository, pushing and fetching depend on.
 func archiveKey(w walarchive.Config) string {
 	w.Database, w.Receive, w.Backup, w.Expire = "", walarchive.ReceiveConfig{}, walarchive.BackupConfig{}, walarchive.ExpireConfig{}
+	w.Drill, w.Periodic, w.Standby = walarchive.DrillConfig{}, walarchive.PeriodicConfig{}, walarchive.StandbyConfig{}
 	return fmt.Sprintf("%+v", w)
 }
 
@@ -89,7 +93,8 @@ func collectArchives(s Status, emit emitter) {
 	bytes := desc("skyd_wal_archived_bytes_total", "Bytes of the archived files, as the server wrote them.", "source")
 	last := desc("skyd_wal_last_archived_timestamp_seconds", "When the last WAL file was archived.", "source")
 	ready := desc("skyd_wal_ready_segments", "WAL files that wait for the archiver.", "source")
-	collectBackups(s, emit)
+	collectReceivers(s, emit)
+	collectSurveys(s, emit)
 	for _, a := range s.Archives {
 		emit(archived, prometheus.CounterValue, float64(a.Archived), a.Source)
 		emit(failures, prometheus.CounterValue, float64(a.Failed), a.Source)

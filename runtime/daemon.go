@@ -48,6 +48,8 @@ type Options struct {
 	Log *slog.Logger
 	// Build is shown in status and metrics.
 	Build Build
+	// ConfigFile is the file of the configuration, for the restore_command of restore drills. Defaults to the default one.
+	ConfigFile string
 	// Load reads the configuration again for Reload. Defaults to none: a reload is refused.
 	Load func(context.Context) (configs.Loaded, error)
 	// ApplyLog changes level and format of Log. Defaults to none: a change of them needs a restart.

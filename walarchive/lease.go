@@ -178,3 +178,16 @@ func (l *lease) release(ctx context.Context) error {
 	}
 	return err
 }
+
+// WithLease works while it holds a lease of the source, so that nobody else does the same. The context of the work ends
+// when the lease is lost. ErrLeased.
+func (r *Repo) WithLease(ctx context.Context, name, owner string, work func(context.Context) error) error {
+	l, held, err := takeLease(ctx, r, r.LeaseKey(name), owner, time.Now)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	err = work(held)
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	return errors.Join(err, l.release(after))
+}

@@ -130,6 +130,18 @@ func (a *Archive) statusOfBackups(ctx context.Context, st *SourceStatus) error {
 		return err
 	}
 	st.Windows = append(st.Windows, windows...)
+	if len(windows) > 0 { // holes before the oldest backup matter to nobody
+		st.Missing = 0
+	}
+	for _, w := range windows {
+		for _, h := range w.Holes {
+			start, err := SegmentStart(h.First, a.sizeOf(ctx, w.System))
+			if err != nil {
+				return err
+			}
+			st.Missing += int64(h.To-start) / int64(a.sizeOf(ctx, w.System))
+		}
+	}
 	all, err := a.repo.Backups(ctx)
 	if err != nil {
 		return err
@@ -145,6 +157,15 @@ func (a *Archive) statusOfBackups(ctx context.Context, st *SourceStatus) error {
 		st.Problems = append(st.Problems, fmt.Sprintf("the restore drill of %s failed: %s", st.Drill.Began.Format(time.RFC3339), st.Drill.Error))
 	}
 	return nil
+}
+
+// sizeOf is the size of a cluster's segments, which is known when it has any.
+func (a *Archive) sizeOf(ctx context.Context, system uint64) uint32 {
+	size, err := a.repo.segmentSize(ctx, system)
+	if err != nil || size == 0 {
+		return 1 << 24
+	}
+	return size
 }
 
 // statusOfFiles adds what the host says.

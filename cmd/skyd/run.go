@@ -77,7 +77,7 @@ func (a *app) runDaemon(cmd *cobra.Command, flags runFlags) error {
 	daemon, err := runtime.New(cmd.Context(), c.Config, runtime.Options{
 		Log: log, ApplyLog: lines.Apply, Getenv: os.Getenv,
 		Load:  func(ctx context.Context) (configs.Loaded, error) { return a.readConfig(ctx, keys) },
-		Build: runtime.Build{Version: buildVersion(), Revision: buildRevision()},
+		Build: runtime.Build{Version: buildVersion(), Revision: buildRevision()}, ConfigFile: a.configFile,
 	})
 	if err != nil {
 		return withExit(exitUsage, "", err)

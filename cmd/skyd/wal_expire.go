@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skytools/skyd/configs"
+	"github.com/skytools/skyd/runtime"
 	"github.com/skytools/skyd/walarchive"
 )
 
@@ -144,14 +146,17 @@ func newWALAnnotateCommand(a *app) *cobra.Command {
 // newWALVerifyCommand builds skyd wal verify.
 func newWALVerifyCommand(a *app) *cobra.Command {
 	var (
-		f walFlags
-		o walarchive.VerifyOptions
+		f       walFlags
+		o       walarchive.VerifyOptions
+		restore bool
 	)
 	cmd := &cobra.Command{
 		Use:   "verify [ID]",
 		Short: "prove that what is stored can be restored",
 		Long: `Hashes every pack of the base backups, looks that the WAL goes without a hole from the oldest backup to the end on every
-timeline, and reads the header of every segment. --deep decodes every block and segment and checks the pages' checksums.
+timeline, and reads the header of every segment. --deep decodes every block and segment and checks the checksums of pages and of
+WAL records. --restore also restores into a throw-away server (a drill, as drill.every makes them): it recovers to the end,
+and every relation is looked through. It needs the server's programs on this host, and room in drill.dir.
 
 Exit code 1: something is damaged or missing; it is listed.`,
 		Args: cobra.MaximumNArgs(1),
@@ -159,31 +164,67 @@ Exit code 1: something is damaged or missing; it is listed.`,
 			if len(args) > 0 {
 				o.Backup = args[0]
 			}
-			return a.onRepo(cmd, f, func(ctx context.Context, repo *walarchive.Repo, _ walarchive.Config, _ configs.Config) error {
+			return a.onRepo(cmd, f, func(ctx context.Context, repo *walarchive.Repo, w walarchive.Config, all configs.Config) error {
 				rep, err := repo.Verify(ctx, o)
 				if err != nil {
 					return err
 				}
-				if len(rep.Faults) > 0 {
+				r := verifyResult{VerifyReport: rep}
+				if restore {
+					if r.Drill, err = a.drill(ctx, repo, w, all, f); err != nil {
+						return err
+					}
+				}
+				if len(rep.Faults) > 0 || r.Drill != nil && !r.Drill.OK() {
 					a.exit = exitFailed
 				}
-				return a.show(rep, func(w io.Writer) error { return printVerify(w, rep) })
+				return a.show(r, func(w io.Writer) error { return printVerify(w, r) })
 			})
 		},
 	}
 	f.register(cmd)
 	f.registerStorage(cmd)
 	cmd.Flags().BoolVar(&o.Deep, "deep", false, "decode everything")
+	cmd.Flags().BoolVar(&restore, "restore", false, "restore into a throw-away server and look through it")
 	return cmd
 }
 
+// verifyResult is what verify found.
+type verifyResult struct {
+	*walarchive.VerifyReport
+	Drill *walarchive.Drill `json:"restore_drill,omitempty"`
+}
+
+// drill makes a restore drill.
+func (a *app) drill(ctx context.Context, repo *walarchive.Repo, w walarchive.Config, all configs.Config, f walFlags) (*walarchive.Drill, error) {
+	command, err := a.fetchCommand(w, f)
+	if err != nil {
+		return nil, err
+	}
+	var db *configs.Database
+	if i := slices.IndexFunc(all.Databases, func(d configs.Database) bool { return d.Name == w.Database }); i >= 0 {
+		db = &all.Databases[i]
+	}
+	d, err := runtime.RestoreDrill(ctx, repo, w, db, command, func(text string) { a.note("%s", text) })
+	if errors.Is(err, runtime.ErrNoPrograms) {
+		err = withExit(exitMissing, "", err)
+	}
+	return d, err
+}
+
 // printVerify writes the report for people.
-func printVerify(w io.Writer, rep *walarchive.VerifyReport) error {
+func printVerify(w io.Writer, r verifyResult) error {
+	rep := r.VerifyReport
 	for _, f := range rep.Faults {
 		what := slices.DeleteFunc([]string{f.Backup, f.Object}, func(s string) bool { return s == "" })
 		fmt.Fprintf(w, "! %s: %s\n", strings.Join(what, " "), f.Fault)
 	}
 	fmt.Fprintf(w, "%d backup(s), %d pack(s), %d segment(s), %s read: %d fault(s)\n", rep.Backups, rep.Packs, rep.Segments,
 		byteText(rep.Bytes), len(rep.Faults))
+	if d := r.Drill; d != nil && d.OK() {
+		fmt.Fprintf(w, "restored %s into a throw-away server: recovered to %s on timeline %d, all well\n", d.Backup, d.End, d.Timeline)
+	} else if d != nil {
+		fmt.Fprintf(w, "! restore drill: %s\n", oneLine(d.Error))
+	}
 	return nil
 }

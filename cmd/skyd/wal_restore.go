@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skytools/skyd/configs"
+	"github.com/skytools/skyd/runtime"
 	"github.com/skytools/skyd/walarchive"
 )
 
@@ -153,7 +154,7 @@ func (f *restoreFlags) complete(dest string) (err error) {
 // fetchCommand is the restore_command of a restored cluster.
 func (a *app) fetchCommand(w walarchive.Config, f walFlags) (string, error) {
 	if f.storage == "" {
-		program, err := walClient(w, "fetch", a.configFile)
+		program, err := runtime.WALClient(w, "fetch", a.configFile)
 		return program + " %f %p", err
 	}
 	self, err := os.Executable()
@@ -162,7 +163,7 @@ func (a *app) fetchCommand(w walarchive.Config, f walFlags) (string, error) {
 	}
 	words := []string{self, "wal", "fetch", "--source=" + w.Source, "--storage=" + w.Storage}
 	for i, word := range words {
-		words[i] = shellWord(word)
+		words[i] = runtime.ShellWord(word)
 	}
 	return strings.Join(words, " ") + " %f %p", nil
 }
