@@ -96,6 +96,9 @@ func TestHealth_NamesPreparedTransactions(t *testing.T) {
 	if harm := holders(t, sessions[0], sessions[1]); harm != "" {
 		t.Error(harm)
 	}
+	sessions[0].exec("select pgq.drop_queue('q', true)")
+	sessions[0].exec("delete from public.seen")
+	writerWithoutConsumers(t, sessions[0], sessions[1], "prepared", "prepare transaction 'late'", "commit prepared 'late'")
 }
 
 // monitoringAgainstRotation rotates while a transaction that looked at the health of the queue is still open.

@@ -298,6 +298,45 @@ func TestTraps_OpenWritersDoNotStarveRotation(t *testing.T) {
 	}
 }
 
+// Without consumers nothing but the writer itself tells that its event, in the table before the last rotation, is still
+// needed: by a consumer that registers before it commits. The original rotates on and loses the event. A prepared
+// writer is in TestHealth_NamesPreparedTransactions, which has a server that allows it.
+func TestTraps_OpenWriterHoldsAQueueWithoutConsumers(t *testing.T) {
+	t.Parallel()
+	db := pgtest.DB(t)
+	writerWithoutConsumers(t, open(t, db), open(t, db), "writer", "select 1", "commit")
+}
+
+// writerWithoutConsumers lets a writer of queue q stay open over four rotations; leave and end are its last statements.
+func writerWithoutConsumers(t *testing.T, admin, writer *session, holder, leave, end string) {
+	t.Helper()
+	admin.exec("select pgq.create_queue('q')")
+	admin.exec("update pgq.queue set queue_rotation_period = '0', queue_ticker_max_lag = '0', queue_ticker_idle_period = '0'")
+	writer.exec("begin")
+	writer.exec("select pgq.insert_event('q', 'late', '')")
+	writer.exec(leave)
+	for range 4 {
+		admin.exec("select pgq.maint_rotate_tables_step1('q')")
+		admin.exec("select pgq.maint_rotate_tables_step2()")
+		admin.exec("select pgq.ticker('q')")
+	}
+	if got := admin.text("select queue_cur_table from pgq.queue"); got != "1" {
+		t.Errorf("the current table is %s, want 1: the second rotation waits for the writer", got)
+	}
+	if got := admin.text("select holder from pgq.get_queue_health('q')"); got != holder {
+		t.Errorf("the health of the queue names %s as holder, want %s", got, holder)
+	}
+	if got := admin.text("select string_agg(problem, ' ') from pgq.check() where area = 'rotation'"); !strings.Contains(got, "is held by") {
+		t.Errorf("pgq.check() says %s, want who holds the rotation", got)
+	}
+	admin.exec("select pgq.register_consumer('q', 'c')")
+	writer.exec(end)
+	admin.tick()
+	if harm := admin.deliveredOnce("late"); harm != "" {
+		t.Error(harm)
+	}
+}
+
 // twoTickers holds up one ticker between the snapshot of its tick and the
 // tick's number, while an event commits and another ticker runs.
 func twoTickers(t *testing.T, db *pgtest.Database) string {

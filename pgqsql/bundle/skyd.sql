@@ -6569,6 +6569,12 @@ returns integer as $$
     --     The queue row is locked before the positions are read: a consumer
     --     that registers meanwhile waits, one that registered is seen.
     --
+    --     Without consumers nobody has a position, but one who registers gets
+    --     what transactions that are open then have written. So a transaction
+    --     open since before the last rotation that may have written into the
+    --     table before holds the next one: all producers look at pgq.queue,
+    --     and keep the lock of that look until they end.
+    --
     -- Parameters:
     --     i_queue_name - queue name
     --
@@ -6633,6 +6639,17 @@ begin
         if v_xmin <= v_queue.queue_switch_step2 then
             return 0;
         end if;
+    elsif exists (
+        select 1
+          from pg_locks l
+          join pg_locks x on x.virtualtransaction = l.virtualtransaction
+         where l.locktype = 'relation' and l.relation = 'pgq.queue'::regclass and l.granted
+           and l.database = (select d.oid from pg_database d where d.datname = current_database())
+           and x.locktype = 'transactionid' and x.mode = 'ExclusiveLock' and x.granted
+           -- 32 bit ids are the ones just below our own
+           and txid_current() - age(x.transactionid) <= v_queue.queue_switch_step2)
+    then
+        return 0;
     end if;
 
     v_next := (v_queue.queue_cur_table + 1) % v_queue.queue_ntables;
@@ -6660,7 +6677,7 @@ $$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
 comment on function pgq.maint_rotate_tables_step1(i_queue_name text) is 'First half of a rotation: truncates the oldest data table and makes it current.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/maint_rotate_tables_step1.sql', 'ed6ee0499219157058cfadb4863a5eb3939590b5c581746890d9503ddd331e26', 'bundle')
+values ('pgq', 'functions/maint_rotate_tables_step1.sql', 'f8c0ab01ad639523e75487701c7956ee37f9f1e3b188748f7fc5ffb7c9d3f982', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/maint_rotate_tables_step1.sql';
@@ -13096,6 +13113,14 @@ begin
                        (v_next - p.transaction::text::bigint) & 4294967295
                   from pg_prepared_xacts p) w
          where w.back < 2147483648 and w.back <= v_next
+    ), lookers as materialized (
+        -- who has looked at the queues holds one without consumers too; the C extension rotates that whoever is open
+        select x.transactionid::text::bigint as xid
+          from pg_locks l
+          join pg_locks x on x.virtualtransaction = l.virtualtransaction and x.locktype = 'transactionid' and x.mode = 'ExclusiveLock'
+         where l.locktype = 'relation' and l.relation = 'pgq.queue'::regclass and l.granted
+           and l.database = (select d.oid from pg_database d where d.datname = current_database())
+           and to_regproc('pgq._make_inserters') is not null
     ), locks as materialized (
         select l.relation, min(l.pid) as pid, bool_or(l.mode = 'AccessExclusiveLock') as exclusive
           from pg_locks l
@@ -13135,9 +13160,10 @@ begin
                           from pgq.tick t
                          where t.tick_queue = q.queue_id and w.xid < txid_snapshot_xmax(t.tick_snapshot))))::float8 as age
                from writers w
-              where txid_snapshot_xmin(slow.tick_snapshot) <= q.queue_switch_step2
-                and txid_snapshot_xmin(newest.tick_snapshot) <= q.queue_switch_step2
-                and w.xid <= q.queue_switch_step2
+              where w.xid <= q.queue_switch_step2
+                and (txid_snapshot_xmin(slow.tick_snapshot) <= q.queue_switch_step2
+                     and txid_snapshot_xmin(newest.tick_snapshot) <= q.queue_switch_step2
+                     or subs.n = 0 and w.xid & 4294967295 in (select k.xid from lookers k))
               order by w.xid
               limit 1)
              union all
@@ -13170,7 +13196,7 @@ $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq,
 comment on function pgq.get_queue_health(i_queue_name text, out queue_name text, out ticker_lag_seconds float8, out ticker_paused boolean, out external_ticker boolean, out events_total bigint, out events_unticked bigint, out rotation_period_seconds float8, out rotation_age_seconds float8, out rotation_due boolean, out rotation_blocked boolean, out holder text, out holder_name text, out holder_pid integer, out holder_database text, out holder_xid bigint, out holder_age_seconds float8, out table_bytes bigint[], out event_bytes bigint, out retry_events bigint, out retry_due bigint, out retry_oldest_seconds float8, out dead_events bigint, out dead_oldest_seconds float8, out consumers bigint, out consumer_lag_seconds float8, out consumer_pending_events bigint, out batch_open_seconds float8) is 'Health of queues: what waits, how big it is, and who keeps the tables from being rotated.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_plus', 'functions/get_queue_health.sql', 'c5cb42b0dfd5ad0dc2e57a428cd6f9d8364da7b4c8c1f16dbbce0e065724f70b', 'bundle')
+values ('pgq_plus', 'functions/get_queue_health.sql', '424a10a2fd438ea28957c29094ca4daa68cfc8fe4ed90ec0619d3fb0bc23d831', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_plus' and path = 'functions/get_queue_health.sql';
@@ -14988,8 +15014,9 @@ returns setof record as $$
     --     none
     -- ----------------------------------------------------------------
 declare
-    v_queue  record;
-    v_behind boolean;
+    v_queue   record;
+    v_behind  boolean;
+    v_lookers bigint[];
 begin
     area := 'rotation';
     severity := 'warning';
@@ -15013,6 +15040,15 @@ begin
               join pgq.tick t on t.tick_queue = s.sub_queue and t.tick_id = s.sub_last_tick
              where s.sub_queue = v_queue.queue_id
                and txid_snapshot_xmin(t.tick_snapshot) <= v_queue.queue_switch_step2);
+        -- the C extension rotates such a queue whoever has a transaction open
+        v_lookers := array(
+            select x.transactionid::text::bigint
+              from pg_locks l
+              join pg_locks x on x.virtualtransaction = l.virtualtransaction and x.locktype = 'transactionid' and x.mode = 'ExclusiveLock'
+             where l.relation = 'pgq.queue'::regclass
+               and l.database = (select d.oid from pg_database d where d.datname = current_database())
+               and to_regproc('pgq._make_inserters') is not null
+               and not exists (select 1 from pgq.subscription s where s.sub_queue = v_queue.queue_id));
         for problem, remedy in
             select format('is held by consumer %s for %s: it stands at tick %s of %s%s, last seen %s ago', c.co_name, v_queue.age,
                           t.tick_id, date_trunc('second', t.tick_time),
@@ -15031,20 +15067,23 @@ begin
             return next;
         end loop;
 
-        -- transactions that were open at the last rotation and still are: where nobody stands below it, they hold nothing
+        -- transactions that were open at the last rotation and still are: where nobody stands below it, they hold nothing;
+        -- where nobody stands at all, those that looked at the queues do
         for problem, remedy in
             select format('is held by the open transaction of pid %s (%s, %s, %s) since %s', a.pid, a.usename,
                           coalesce(a.application_name, ''), coalesce(a.state, ''), date_trunc('second', a.xact_start)),
                    format('let it end, or select pg_terminate_backend(%s)', a.pid)
               from txid_snapshot_xip(txid_current_snapshot()) x
               join pg_stat_activity a on a.backend_xid::text::bigint = x & 4294967295
-             where x <= v_queue.queue_switch_step2 and v_behind
+             where x <= v_queue.queue_switch_step2
+               and (v_behind or x & 4294967295 = any (v_lookers))
             union all
             select format('is held by prepared transaction %s (%s) since %s', p.gid, p.owner, date_trunc('second', p.prepared)),
                    format('commit prepared %L, or rollback prepared %L', p.gid, p.gid)
               from txid_snapshot_xip(txid_current_snapshot()) x
               join pg_prepared_xacts p on p.transaction::text::bigint = x & 4294967295
-             where x <= v_queue.queue_switch_step2 and v_behind
+             where x <= v_queue.queue_switch_step2
+               and (v_behind or x & 4294967295 = any (v_lookers))
         loop
             return next;
         end loop;
@@ -15067,7 +15106,7 @@ $$ language plpgsql volatile set search_path = pg_catalog, pg_temp;
 comment on function pgq._check_rotation(out area text, out object text, out severity text, out problem text, out remedy text) is 'The part of pgq.check() about rotation: queues whose rotation is half done, or due and not done, and who holds it: a consumer, a transaction, a prepared one, or a lock on the next table.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_plus', 'functions/_check_rotation.sql', 'b59a8fb9ce07d746f9c1d02935bc31c9152624fd1c4f2c1a3296f3958697f524', 'bundle')
+values ('pgq_plus', 'functions/_check_rotation.sql', '6652ba45449c7986808bc14eb0787b27016d2b6774af232fd448dc3f9febbf5b', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_plus' and path = 'functions/_check_rotation.sql';

@@ -12,6 +12,12 @@ returns integer as $$
     --     The queue row is locked before the positions are read: a consumer
     --     that registers meanwhile waits, one that registered is seen.
     --
+    --     Without consumers nobody has a position, but one who registers gets
+    --     what transactions that are open then have written. So a transaction
+    --     open since before the last rotation that may have written into the
+    --     table before holds the next one: all producers look at pgq.queue,
+    --     and keep the lock of that look until they end.
+    --
     -- Parameters:
     --     i_queue_name - queue name
     --
@@ -76,6 +82,17 @@ begin
         if v_xmin <= v_queue.queue_switch_step2 then
             return 0;
         end if;
+    elsif exists (
+        select 1
+          from pg_locks l
+          join pg_locks x on x.virtualtransaction = l.virtualtransaction
+         where l.locktype = 'relation' and l.relation = 'pgq.queue'::regclass and l.granted
+           and l.database = (select d.oid from pg_database d where d.datname = current_database())
+           and x.locktype = 'transactionid' and x.mode = 'ExclusiveLock' and x.granted
+           -- 32 bit ids are the ones just below our own
+           and txid_current() - age(x.transactionid) <= v_queue.queue_switch_step2)
+    then
+        return 0;
     end if;
 
     v_next := (v_queue.queue_cur_table + 1) % v_queue.queue_ntables;

@@ -29,8 +29,9 @@ returns setof record as $$
     --     none
     -- ----------------------------------------------------------------
 declare
-    v_queue  record;
-    v_behind boolean;
+    v_queue   record;
+    v_behind  boolean;
+    v_lookers bigint[];
 begin
     area := 'rotation';
     severity := 'warning';
@@ -54,6 +55,15 @@ begin
               join pgq.tick t on t.tick_queue = s.sub_queue and t.tick_id = s.sub_last_tick
              where s.sub_queue = v_queue.queue_id
                and txid_snapshot_xmin(t.tick_snapshot) <= v_queue.queue_switch_step2);
+        -- the C extension rotates such a queue whoever has a transaction open
+        v_lookers := array(
+            select x.transactionid::text::bigint
+              from pg_locks l
+              join pg_locks x on x.virtualtransaction = l.virtualtransaction and x.locktype = 'transactionid' and x.mode = 'ExclusiveLock'
+             where l.relation = 'pgq.queue'::regclass
+               and l.database = (select d.oid from pg_database d where d.datname = current_database())
+               and to_regproc('pgq._make_inserters') is not null
+               and not exists (select 1 from pgq.subscription s where s.sub_queue = v_queue.queue_id));
         for problem, remedy in
             select format('is held by consumer %s for %s: it stands at tick %s of %s%s, last seen %s ago', c.co_name, v_queue.age,
                           t.tick_id, date_trunc('second', t.tick_time),
@@ -72,20 +82,23 @@ begin
             return next;
         end loop;
 
-        -- transactions that were open at the last rotation and still are: where nobody stands below it, they hold nothing
+        -- transactions that were open at the last rotation and still are: where nobody stands below it, they hold nothing;
+        -- where nobody stands at all, those that looked at the queues do
         for problem, remedy in
             select format('is held by the open transaction of pid %s (%s, %s, %s) since %s', a.pid, a.usename,
                           coalesce(a.application_name, ''), coalesce(a.state, ''), date_trunc('second', a.xact_start)),
                    format('let it end, or select pg_terminate_backend(%s)', a.pid)
               from txid_snapshot_xip(txid_current_snapshot()) x
               join pg_stat_activity a on a.backend_xid::text::bigint = x & 4294967295
-             where x <= v_queue.queue_switch_step2 and v_behind
+             where x <= v_queue.queue_switch_step2
+               and (v_behind or x & 4294967295 = any (v_lookers))
             union all
             select format('is held by prepared transaction %s (%s) since %s', p.gid, p.owner, date_trunc('second', p.prepared)),
                    format('commit prepared %L, or rollback prepared %L', p.gid, p.gid)
               from txid_snapshot_xip(txid_current_snapshot()) x
               join pg_prepared_xacts p on p.transaction::text::bigint = x & 4294967295
-             where x <= v_queue.queue_switch_step2 and v_behind
+             where x <= v_queue.queue_switch_step2
+               and (v_behind or x & 4294967295 = any (v_lookers))
         loop
             return next;
         end loop;

@@ -102,6 +102,14 @@ begin
                        (v_next - p.transaction::text::bigint) & 4294967295
                   from pg_prepared_xacts p) w
          where w.back < 2147483648 and w.back <= v_next
+    ), lookers as materialized (
+        -- who has looked at the queues holds one without consumers too; the C extension rotates that whoever is open
+        select x.transactionid::text::bigint as xid
+          from pg_locks l
+          join pg_locks x on x.virtualtransaction = l.virtualtransaction and x.locktype = 'transactionid' and x.mode = 'ExclusiveLock'
+         where l.locktype = 'relation' and l.relation = 'pgq.queue'::regclass and l.granted
+           and l.database = (select d.oid from pg_database d where d.datname = current_database())
+           and to_regproc('pgq._make_inserters') is not null
     ), locks as materialized (
         select l.relation, min(l.pid) as pid, bool_or(l.mode = 'AccessExclusiveLock') as exclusive
           from pg_locks l
@@ -141,9 +149,10 @@ begin
                           from pgq.tick t
                          where t.tick_queue = q.queue_id and w.xid < txid_snapshot_xmax(t.tick_snapshot))))::float8 as age
                from writers w
-              where txid_snapshot_xmin(slow.tick_snapshot) <= q.queue_switch_step2
-                and txid_snapshot_xmin(newest.tick_snapshot) <= q.queue_switch_step2
-                and w.xid <= q.queue_switch_step2
+              where w.xid <= q.queue_switch_step2
+                and (txid_snapshot_xmin(slow.tick_snapshot) <= q.queue_switch_step2
+                     and txid_snapshot_xmin(newest.tick_snapshot) <= q.queue_switch_step2
+                     or subs.n = 0 and w.xid & 4294967295 in (select k.xid from lookers k))
               order by w.xid
               limit 1)
              union all
