@@ -37,7 +37,7 @@ var traps = []trap{
 		name: "T1_InsertAgainstRotation",
 		naive: []naive{
 			{"pgq._open_slot", "v_txid bigint := txid_current();", ""},
-			{"pgq._inserters", "and q.queue_cur_table operator(pg_catalog.=) %s", "and q.queue_cur_table <> -1 - %s"},
+			{"pgq._inserter_parts", "and q.queue_cur_table operator(pg_catalog.=) %s", "and q.queue_cur_table <> -1 - %s"},
 		},
 		run: func(t *testing.T, db *pgtest.Database) string {
 			return writeAgainstRotation(t, db, func(s *session) <-chan error {

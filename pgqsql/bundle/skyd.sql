@@ -1423,7 +1423,7 @@ returns text as $$
     -- Function: skyd.capture_insert(1)
     --
     --     SQL for the call that inserts an event, up to its fields. With skyd's
-    --     own PgQ that is generated code, see pgq._inserters; beside the C
+    --     own PgQ that is generated code, see pgq._inserter_parts; beside the C
     --     extension there is none.
     --
     -- Parameters:
@@ -2784,7 +2784,7 @@ on conflict (schema_name, signature) do update
 set path = excluded.path, fingerprint = excluded.fingerprint;
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('skyd', 'functions/capture_insert.sql', '8fb1651a9d6771239fa9669cb0aace7f37205f8171f7385437c6c56a7d5a3fe3', 'bundle')
+values ('skyd', 'functions/capture_insert.sql', '20b3aa44fe235881dd1b2eba4c19b01673093cc6244df6ebf14e11d24e411a74', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'skyd' and path = 'functions/capture_insert.sql';
@@ -3634,7 +3634,7 @@ returns integer as $$
     --     queue name is null
     --
     -- Calls:
-    --     pgq.tune_storage(1), pgq.grant_perms(1), pgq._make_inserters(0),
+    --     pgq.tune_storage(1), pgq.grant_perms(1), pgq._make_inserter(2),
     --     pgq._tick_snapshot(0)
     --
     -- Tables:
@@ -3678,7 +3678,7 @@ begin
     end loop;
     perform pgq.tune_storage(i_queue_name);
     perform pgq.grant_perms(i_queue_name);
-    perform pgq._make_inserters();
+    perform pgq._make_inserter(v_id, i_queue_name);
 
     insert into pgq.tick (tick_queue, tick_id, tick_snapshot, tick_event_seq)
     values (v_id, nextval((v_pfx || '_tick_seq')::regclass), pgq._tick_snapshot(), 0);
@@ -3689,7 +3689,7 @@ $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq,
 comment on function pgq.create_queue(i_queue_name text) is 'Creates a queue: its row, two sequences, the data tables and the first tick.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/create_queue.sql', 'fce149e191cac09071beabcf83964335274954940c5702c1d4af1cf3089c6068', 'bundle')
+values ('pgq', 'functions/create_queue.sql', 'c200e2555471cdf23cc20040a810000f09f15f8f1878bb99adb4f20c756fc610', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/create_queue.sql';
@@ -3726,7 +3726,7 @@ returns integer as $$
     --     queue not found; consumers exist and x_force is not true
     --
     -- Calls:
-    --     pgq.unregister_consumer(2), pgq._make_inserters(0)
+    --     pgq.unregister_consumer(2), pgq._make_inserter(2)
     --
     -- Tables:
     --     read   - pgq.subscription, pgq.consumer
@@ -3774,7 +3774,7 @@ begin
     delete from pgq.queue q where q.queue_id = v_queue.queue_id;
     -- the hint of pgq._open_slot: a new queue of this name has other tables
     perform set_config('skyd.slot_' || v_queue.queue_id, '', true);
-    perform pgq._make_inserters();
+    perform pgq._make_inserter(v_queue.queue_id, x_queue_name);
     return 1;
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;
@@ -3814,7 +3814,7 @@ comment on function pgq.drop_queue(x_queue_name text, x_force boolean) is 'Drops
 comment on function pgq.drop_queue(x_queue_name text) is 'Drops a queue that has no consumers.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/drop_queue.sql', '6e680483da4a4009600f43507569f3c253717e3ff07a6d8616b1a17817ea85e0', 'bundle')
+values ('pgq', 'functions/drop_queue.sql', '373d0c0356b7fe762981ff898223131a02cf83f1e8d6f94d08e2d9bb8d1cddd5', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/drop_queue.sql';
@@ -7789,186 +7789,6 @@ where n.nspname = 'pgq' and p.proname = '_open_slot' and p.prokind <> 'a'
 on conflict (schema_name, signature) do update
 set path = excluded.path, fingerprint = excluded.fingerprint;
 
--- File pgq/functions/_inserters.sql
-create or replace function pgq._inserters(out func_name text, out arguments text, out result text, out body text)
-returns setof record as $$
-    -- ----------------------------------------------------------------
-    -- Function: pgq._inserters(0)
-    --
-    --     The code that pgq.insert_event and pgq.insert_events should run in
-    --     this database: for each data table INSERTs of its own, whose plans
-    --     the server keeps.
-    --
-    --     For insert_event the queue is found by the hash of its name in a tree of
-    --     comparisons, its table by a hint that pgq._open_slot(1) left in the
-    --     transaction.
-    --
-    --     Every INSERT looks at the queue's row itself and writes nothing
-    --     when anything there is not as expected: another table is current,
-    --     the queue is closed, has a limit or another name. So neither code
-    --     that is out of date nor a forged hint can do harm; the caller then
-    --     takes the long way.
-    --
-    --     The encoders of capture triggers call capture_event, the same once
-    --     more for callers without rights that want no id: security definer,
-    --     and it takes the long way itself. A search path of its own would cost as much as all
-    --     comparisons; all names are qualified instead.
-    --
-    --     For insert_events the caller has looked at the queue, and gives its
-    --     id and the table. The rows number themselves, in their order; functions
-    --     of rows in a FROM would store them once more.
-    --
-    --     Up to 32 queues are in one function, more in 64 that the first one
-    --     calls, so that no function grows without limit.
-    --
-    --     The id is asked for afterwards, because RETURNING costs more than all
-    --     comparisons; when nothing is written none is taken.
-    --
-    -- Parameters:
-    --     none
-    --
-    -- Returns:
-    --     func_name - function of schema skyd_gen
-    --     arguments - its parameters
-    --     result    - its type
-    --     body      - its text
-    --
-    -- Raises:
-    --     none
-    --
-    -- Calls:
-    --     pgq._inserter_tree(3); the code that it makes: pgq.insert_event(7)
-    --
-    -- Tables:
-    --     read - pgq.queue
-    --
-    -- Locks:
-    --     none
-    -- ----------------------------------------------------------------
-declare
-    c_columns constant text := '(ev_id, ev_time, ev_txid, ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4)';
-    c_parts   constant integer := 64;
-    v_one     record;
-    v_many    record;
-    v_family  record;
-    v_hashes  integer[];
-    v_part    text[];
-begin
-    select coalesce(array_agg(l.hash order by l.hash), '{}') as keys,
-           coalesce(array_agg(l.leaf order by l.hash), '{}') as leaves
-      into v_one
-      from (select distinct on (hashtext(q.queue_name)) hashtext(q.queue_name) as hash,
-                   format(E'v_slot := pg_catalog.current_setting(%L, true);\n', 'skyd.slot_' || q.queue_id)
-                   || string_agg(format(
-                          E'%s v_slot operator(pg_catalog.=) %L then\n'
-                          'insert into pgq.event_%s_%s %s\n'
-                          'select pg_catalog.nextval(%L::pg_catalog.regclass), pg_catalog.now(), pg_catalog.txid_current(),'
-                          ' i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4\n'
-                          '  from pgq.queue q where q.queue_id operator(pg_catalog.=) %s and q.queue_name operator(pg_catalog.=) i_queue_name'
-                          ' and q.queue_cur_table operator(pg_catalog.=) %s'
-                          ' and not q.queue_disable_insert and q.queue_per_tx_limit is null;\n'
-                          'if found then return pg_catalog.currval(%L::pg_catalog.regclass); end if;\n',
-                          case when n.n = 0 then 'if' else 'elsif' end, n.n, q.queue_id, n.n, c_columns,
-                          'pgq.event_' || q.queue_id || '_id_seq', q.queue_id, n.n,
-                          'pgq.event_' || q.queue_id || '_id_seq'), '' order by n.n)
-                   || E'end if;\n' as leaf
-              from pgq.queue q
-             cross join lateral generate_series(0, q.queue_ntables - 1) n (n)
-             group by q.queue_id
-             order by hashtext(q.queue_name), q.queue_id) l;
-
-    select coalesce(array_agg(l.queue_id order by l.queue_id), '{}') as keys,
-           coalesce(array_agg(l.leaf order by l.queue_id), '{}') as leaves
-      into v_many
-      from (select q.queue_id,
-                   string_agg(format(
-                       E'%1$s i_slot operator(pg_catalog.=) %2$s then\n'
-                       'if i_plain then\n'
-                       'insert into pgq.event_%3$s_%2$s (ev_time, ev_txid, ev_type, ev_data)\n'
-                       'select pg_catalog.now(), pg_catalog.txid_current(), pg_catalog.unnest(i_types), pg_catalog.unnest(i_datas);\n'
-                       'else\n'
-                       'insert into pgq.event_%3$s_%2$s %4$s\n'
-                       'select pg_catalog.now(), pg_catalog.txid_current(), pg_catalog.unnest(i_types), pg_catalog.unnest(i_datas),'
-                       ' pg_catalog.unnest(i_extra1), pg_catalog.unnest(i_extra2), pg_catalog.unnest(i_extra3), pg_catalog.unnest(i_extra4);\n'
-                       'end if;\nreturn true;\n',
-                       case when n.n = 0 then 'if' else 'elsif' end, n.n, q.queue_id, replace(c_columns, 'ev_id, ', '')), '' order by n.n)
-                   || E'end if;\n' as leaf
-              from pgq.queue q
-             cross join lateral generate_series(0, q.queue_ntables - 1) n (n)
-             group by q.queue_id) l;
-
-    for v_family in
-        select f.*
-          from (values
-            ('insert_event', 'bigint', 'i_hash', v_one.keys, v_one.leaves,
-             'i_hash integer, i_queue_name text, i_type text, i_data text,'
-             ' i_extra1 text, i_extra2 text, i_extra3 text, i_extra4 text',
-             'i_hash, i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4',
-             E'    v_slot pg_catalog.text;\n', 'null'),
-            ('capture_event', 'bigint', 'i_hash', v_one.keys,
-             array(select regexp_replace(l.leaf, 'return pg_catalog[.]currval[^;]*', 'return 0', 'g')
-                     from unnest(v_one.leaves) with ordinality l (leaf, n) order by l.n),
-             'i_hash integer, i_queue_name text, i_type text, i_data text,'
-             ' i_extra1 text, i_extra2 text, i_extra3 text, i_extra4 text',
-             'i_hash, i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4',
-             E'    v_slot pg_catalog.text;\n',
-             'pgq.insert_event(i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4)'),
-            ('insert_events', 'boolean', 'i_queue_id', v_many.keys, v_many.leaves,
-             'i_queue_id integer, i_slot integer, i_plain boolean, i_types text[], i_datas text[],'
-             ' i_extra1 text[], i_extra2 text[], i_extra3 text[], i_extra4 text[]',
-             'i_queue_id, i_slot, i_plain, i_types, i_datas, i_extra1, i_extra2, i_extra3, i_extra4',
-             '', 'null')
-          ) f (name, result, key, keys, leaves, parameters, call, variables, otherwise)
-    loop
-        func_name := v_family.name;
-        arguments := v_family.parameters;
-        result := v_family.result;
-        body := E'\n-- Written by skyd from pgq.queue, see pgq._inserters.\ndeclare\n' || v_family.variables || E'begin\n';
-        if cardinality(v_family.keys) <= 32 then
-            body := body || pgq._inserter_tree(v_family.key, v_family.keys, v_family.leaves)
-                    || format(E'return %s;\nend;\n', v_family.otherwise);
-            return next;
-            continue;
-        end if;
-        body := body
-            || pgq._inserter_tree('(' || v_family.key || ' operator(pg_catalog.&) ' || c_parts - 1 || ')',
-                   (select array_agg(p order by p) from generate_series(0, c_parts - 1) p),
-                   (select array_agg(format(E'return skyd_gen.%s_%s(%s);\n', v_family.name, p, v_family.call) order by p)
-                      from generate_series(0, c_parts - 1) p))
-            || format(E'return %s;\nend;\n', v_family.otherwise);
-        return next;
-        for i in 0 .. c_parts - 1 loop
-            select coalesce(array_agg(a.key order by a.n), '{}'), coalesce(array_agg(v_family.leaves[a.n] order by a.n), '{}')
-              into v_hashes, v_part
-              from unnest(v_family.keys) with ordinality a (key, n)
-             where a.key & (c_parts - 1) = i;
-            func_name := v_family.name || '_' || i;
-            body := E'\n-- Written by skyd from pgq.queue, see pgq._inserters.\ndeclare\n' || v_family.variables || E'begin\n'
-                || pgq._inserter_tree(v_family.key, v_hashes, v_part) || format(E'return %s;\nend;\n', v_family.otherwise);
-            return next;
-        end loop;
-    end loop;
-end;
-$$ language plpgsql stable set search_path = pg_catalog, pgq, pg_temp;
-
-comment on function pgq._inserters(out func_name text, out arguments text, out result text, out body text) is 'The code that pgq.insert_event and pgq.insert_events should run in this database: for each data table INSERTs of its own, whose plans the server keeps.';
-
-insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_inserters.sql', '483bdbf18246a3096aa2f5a789ebf775766ca4ce75fe0aa539a2eb7541e2db55', 'bundle')
-on conflict (schema_name, path) do update
-set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
-delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_inserters.sql';
-insert into skyd.schema_function (schema_name, signature, path, fingerprint)
-select 'pgq', p.oid::pg_catalog.regprocedure::text, 'functions/_inserters.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
-from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-where n.nspname = 'pgq' and p.proname = '_inserters' and p.prokind <> 'a'
-  and not exists (select from skyd.schema_function o
-                  where o.schema_name <> 'pgq' and o.signature = p.oid::pg_catalog.regprocedure::text)
-  and not exists (select from pg_catalog.pg_depend d
-                  where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = p.oid and d.deptype = 'e')
-on conflict (schema_name, signature) do update
-set path = excluded.path, fingerprint = excluded.fingerprint;
-
 -- File pgq/functions/_inserter_tree.sql
 create or replace function pgq._inserter_tree(i_key text, i_values integer[], i_leaves text[])
 returns text as $$
@@ -8034,6 +7854,247 @@ where n.nspname = 'pgq' and p.proname = '_inserter_tree' and p.prokind <> 'a'
 on conflict (schema_name, signature) do update
 set path = excluded.path, fingerprint = excluded.fingerprint;
 
+-- File pgq/functions/_inserter_parts.sql
+create or replace function pgq._inserter_parts(
+    i_queue_id integer, i_queue_name text,
+    out func_name text, out arguments text, out result text, out body text)
+returns setof record as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq._inserter_parts(2)
+    --
+    --     The code that pgq.insert_event and pgq.insert_events should run in
+    --     this database: for each data table INSERTs of its own, whose plans
+    --     the server keeps.
+    --
+    --     For insert_event the queue is found by the hash of its name in a tree of
+    --     comparisons, its table by a hint that pgq._open_slot(1) left in the
+    --     transaction.
+    --
+    --     Every INSERT looks at the queue's row itself and writes nothing
+    --     when anything there is not as expected: another table is current,
+    --     the queue is closed, has a limit or another name. So neither code
+    --     that is out of date nor a forged hint can do harm; the caller then
+    --     takes the long way.
+    --
+    --     The encoders of capture triggers call capture_event, the same once
+    --     more for callers without rights that want no id: security definer,
+    --     and it takes the long way itself. A search path of its own would cost as much as all
+    --     comparisons; all names are qualified instead.
+    --
+    --     For insert_events the caller has looked at the queue, and gives its
+    --     id and the table. The rows number themselves, in their order; functions
+    --     of rows in a FROM would store them once more.
+    --
+    --     Up to 32 queues are in one function, more in 64 that the first one
+    --     calls, so that no function grows without limit, and a queue that
+    --     comes or goes changes one of them.
+    --
+    --     The id is asked for afterwards, because RETURNING costs more than all
+    --     comparisons; when nothing is written none is taken.
+    --
+    -- Parameters:
+    --     i_queue_id   - only those of the 64 that have this queue; null: all
+    --     i_queue_name - its name
+    --
+    -- Returns:
+    --     func_name - function of schema skyd_gen
+    --     arguments - its parameters
+    --     result    - its type
+    --     body      - its text
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     pgq._inserter_tree(3); the code that it makes: pgq.insert_event(7)
+    --
+    -- Tables:
+    --     read - pgq.queue
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+declare
+    c_columns constant text := '(ev_id, ev_time, ev_txid, ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4)';
+    c_parts   constant integer := 64;
+    v_hash    constant integer := case when i_queue_id is not null then hashtext(i_queue_name) & (c_parts - 1) end;
+    v_id      constant integer := i_queue_id & (c_parts - 1);
+    v_one     record;
+    v_many    record;
+    v_family  record;
+    v_hashes  integer[];
+    v_part    text[];
+begin
+    select coalesce(array_agg(l.hash order by l.hash), '{}') as keys,
+           coalesce(array_agg(l.leaf order by l.hash), '{}') as leaves
+      into v_one
+      from (select distinct on (hashtext(q.queue_name)) hashtext(q.queue_name) as hash,
+                   format(E'v_slot := pg_catalog.current_setting(%L, true);\n', 'skyd.slot_' || q.queue_id)
+                   || string_agg(format(
+                          E'%s v_slot operator(pg_catalog.=) %L then\n'
+                          'insert into pgq.event_%s_%s %s\n'
+                          'select pg_catalog.nextval(%L::pg_catalog.regclass), pg_catalog.now(), pg_catalog.txid_current(),'
+                          ' i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4\n'
+                          '  from pgq.queue q where q.queue_id operator(pg_catalog.=) %s and q.queue_name operator(pg_catalog.=) i_queue_name'
+                          ' and q.queue_cur_table operator(pg_catalog.=) %s'
+                          ' and not q.queue_disable_insert and q.queue_per_tx_limit is null;\n'
+                          'if found then return pg_catalog.currval(%L::pg_catalog.regclass); end if;\n',
+                          case when n.n = 0 then 'if' else 'elsif' end, n.n, q.queue_id, n.n, c_columns,
+                          'pgq.event_' || q.queue_id || '_id_seq', q.queue_id, n.n,
+                          'pgq.event_' || q.queue_id || '_id_seq'), '' order by n.n)
+                   || E'end if;\n' as leaf
+              from pgq.queue q
+             cross join lateral generate_series(0, q.queue_ntables - 1) n (n)
+             where i_queue_id is null or hashtext(q.queue_name) & (c_parts - 1) = v_hash
+             group by q.queue_id
+             order by hashtext(q.queue_name), q.queue_id) l;
+
+    select coalesce(array_agg(l.queue_id order by l.queue_id), '{}') as keys,
+           coalesce(array_agg(l.leaf order by l.queue_id), '{}') as leaves
+      into v_many
+      from (select q.queue_id,
+                   string_agg(format(
+                       E'%1$s i_slot operator(pg_catalog.=) %2$s then\n'
+                       'if i_plain then\n'
+                       'insert into pgq.event_%3$s_%2$s (ev_time, ev_txid, ev_type, ev_data)\n'
+                       'select pg_catalog.now(), pg_catalog.txid_current(), pg_catalog.unnest(i_types), pg_catalog.unnest(i_datas);\n'
+                       'else\n'
+                       'insert into pgq.event_%3$s_%2$s %4$s\n'
+                       'select pg_catalog.now(), pg_catalog.txid_current(), pg_catalog.unnest(i_types), pg_catalog.unnest(i_datas),'
+                       ' pg_catalog.unnest(i_extra1), pg_catalog.unnest(i_extra2), pg_catalog.unnest(i_extra3), pg_catalog.unnest(i_extra4);\n'
+                       'end if;\nreturn true;\n',
+                       case when n.n = 0 then 'if' else 'elsif' end, n.n, q.queue_id, replace(c_columns, 'ev_id, ', '')), '' order by n.n)
+                   || E'end if;\n' as leaf
+              from pgq.queue q
+             cross join lateral generate_series(0, q.queue_ntables - 1) n (n)
+             where i_queue_id is null or q.queue_id & (c_parts - 1) = v_id
+             group by q.queue_id) l;
+
+    for v_family in
+        select f.*
+          from (values
+            ('insert_event', 'bigint', 'i_hash', v_one.keys, v_one.leaves,
+             'i_hash integer, i_queue_name text, i_type text, i_data text,'
+             ' i_extra1 text, i_extra2 text, i_extra3 text, i_extra4 text',
+             'i_hash, i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4',
+             E'    v_slot pg_catalog.text;\n', 'null'),
+            ('capture_event', 'bigint', 'i_hash', v_one.keys,
+             array(select regexp_replace(l.leaf, 'return pg_catalog[.]currval[^;]*', 'return 0', 'g')
+                     from unnest(v_one.leaves) with ordinality l (leaf, n) order by l.n),
+             'i_hash integer, i_queue_name text, i_type text, i_data text,'
+             ' i_extra1 text, i_extra2 text, i_extra3 text, i_extra4 text',
+             'i_hash, i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4',
+             E'    v_slot pg_catalog.text;\n',
+             'pgq.insert_event(i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4)'),
+            ('insert_events', 'boolean', 'i_queue_id', v_many.keys, v_many.leaves,
+             'i_queue_id integer, i_slot integer, i_plain boolean, i_types text[], i_datas text[],'
+             ' i_extra1 text[], i_extra2 text[], i_extra3 text[], i_extra4 text[]',
+             'i_queue_id, i_slot, i_plain, i_types, i_datas, i_extra1, i_extra2, i_extra3, i_extra4',
+             '', 'null')
+          ) f (name, result, key, keys, leaves, parameters, call, variables, otherwise)
+    loop
+        func_name := v_family.name;
+        arguments := v_family.parameters;
+        result := v_family.result;
+        if i_queue_id is null then
+            body := E'\n-- Written by skyd from pgq.queue, see pgq._inserter_parts.\ndeclare\n' || v_family.variables || E'begin\n';
+            if cardinality(v_family.keys) <= 32 then
+                body := body || pgq._inserter_tree(v_family.key, v_family.keys, v_family.leaves)
+                        || format(E'return %s;\nend;\n', v_family.otherwise);
+                return next;
+                continue;
+            end if;
+            body := body
+                || pgq._inserter_tree('(' || v_family.key || ' operator(pg_catalog.&) ' || c_parts - 1 || ')',
+                       (select array_agg(p order by p) from generate_series(0, c_parts - 1) p),
+                       (select array_agg(format(E'return skyd_gen.%s_%s(%s);\n', v_family.name, p, v_family.call) order by p)
+                          from generate_series(0, c_parts - 1) p))
+                || format(E'return %s;\nend;\n', v_family.otherwise);
+            return next;
+        end if;
+        for i in 0 .. c_parts - 1 loop
+            continue when i <> case v_family.key when 'i_hash' then v_hash else v_id end;
+            select coalesce(array_agg(a.key order by a.n), '{}'), coalesce(array_agg(v_family.leaves[a.n] order by a.n), '{}')
+              into v_hashes, v_part
+              from unnest(v_family.keys) with ordinality a (key, n)
+             where a.key & (c_parts - 1) = i;
+            func_name := v_family.name || '_' || i;
+            body := E'\n-- Written by skyd from pgq.queue, see pgq._inserter_parts.\ndeclare\n' || v_family.variables || E'begin\n'
+                || pgq._inserter_tree(v_family.key, v_hashes, v_part) || format(E'return %s;\nend;\n', v_family.otherwise);
+            return next;
+        end loop;
+    end loop;
+end;
+$$ language plpgsql stable set search_path = pg_catalog, pgq, pg_temp;
+
+comment on function pgq._inserter_parts(i_queue_id integer, i_queue_name text, out func_name text, out arguments text, out result text, out body text) is 'The code that pgq.insert_event and pgq.insert_events should run in this database: for each data table INSERTs of its own, whose plans the server keeps.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq', 'functions/_inserter_parts.sql', '36ed7cb68268cac0b3c89ffb17e4140585d7b76dcb1d188b5a0f22e407b6e431', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_inserter_parts.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq', p.oid::pg_catalog.regprocedure::text, 'functions/_inserter_parts.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq' and p.proname = '_inserter_parts' and p.prokind <> 'a'
+  and not exists (select from skyd.schema_function o
+                  where o.schema_name <> 'pgq' and o.signature = p.oid::pg_catalog.regprocedure::text)
+  and not exists (select from pg_catalog.pg_depend d
+                  where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = p.oid and d.deptype = 'e')
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq/functions/_inserters.sql
+create or replace function pgq._inserters(out func_name text, out arguments text, out result text, out body text)
+returns setof record as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq._inserters(0)
+    --
+    --     All the code that pgq.insert_event and pgq.insert_events should run
+    --     in this database, see pgq._inserter_parts(2).
+    --
+    -- Parameters:
+    --     none
+    --
+    -- Returns:
+    --     as pgq._inserter_parts(2)
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     pgq._inserter_parts(2)
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+begin
+    return query select p.* from pgq._inserter_parts(null, null) p;
+end;
+$$ language plpgsql stable set search_path = pg_catalog, pgq, pg_temp;
+
+comment on function pgq._inserters(out func_name text, out arguments text, out result text, out body text) is 'All the code that pgq.insert_event and pgq.insert_events should run in this database, see pgq._inserter_parts(2).';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq', 'functions/_inserters.sql', '2547201597ef556b96b79d7d56d9ba0b34938fdfbe67e63894b176f64be85fd3', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_inserters.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq', p.oid::pg_catalog.regprocedure::text, 'functions/_inserters.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq' and p.proname = '_inserters' and p.prokind <> 'a'
+  and not exists (select from skyd.schema_function o
+                  where o.schema_name <> 'pgq' and o.signature = p.oid::pg_catalog.regprocedure::text)
+  and not exists (select from pg_catalog.pg_depend d
+                  where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = p.oid and d.deptype = 'e')
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
 -- File pgq/functions/_inserters_stale.sql
 create or replace function pgq._inserters_stale()
 returns setof text as $$
@@ -8092,15 +8153,15 @@ where n.nspname = 'pgq' and p.proname = '_inserters_stale' and p.prokind <> 'a'
 on conflict (schema_name, signature) do update
 set path = excluded.path, fingerprint = excluded.fingerprint;
 
--- File pgq/functions/_make_inserters.sql
-create or replace function pgq._make_inserters()
+-- File pgq/functions/_make_inserter.sql
+create or replace function pgq._make_inserter(i_queue_id integer, i_queue_name text)
 returns integer as $$
     -- ----------------------------------------------------------------
-    -- Function: pgq._make_inserters(0)
+    -- Function: pgq._make_inserter(2)
     --
     --     Brings the generated code behind pgq.insert_event up to date with
-    --     pgq.queue. Called when queues come and go, by the installer, and by
-    --     maintenance for what they left.
+    --     one queue that came or went: where there are many, the parts that
+    --     have it; else all.
     --
     --     Never waits: where another transaction is at it, maintenance comes
     --     later. Functions are replaced, never dropped, so that no producer
@@ -8110,7 +8171,8 @@ returns integer as $$
     --     pgq.insert_event.
     --
     -- Parameters:
-    --     none
+    --     i_queue_id   - the queue, null: all of them
+    --     i_queue_name - its name
     --
     -- Returns:
     --     0
@@ -8119,10 +8181,10 @@ returns integer as $$
     --     none
     --
     -- Calls:
-    --     pgq._inserters(0)
+    --     pgq._inserter_parts(2)
     --
     -- Tables:
-    --     none
+    --     read - pgq.queue
     --
     -- Locks:
     --     advisory lock (1885827445, 0) until the transaction ends, without
@@ -8130,14 +8192,17 @@ returns integer as $$
     -- ----------------------------------------------------------------
 declare
     v_func record;
+    v_few  boolean;
 begin
     if not pg_try_advisory_xact_lock(1885827445, 0) then
         return 0;
     end if;
+    -- with 33 the code has just been divided
+    v_few := (select count(*) from (select 1 from pgq.queue limit 34) q) <= 33;
     -- those that are called before those that call them
     for v_func in
         select w.*
-          from pgq._inserters() w
+          from pgq._inserter_parts(case when not v_few then i_queue_id end, i_queue_name) w
          where not exists (
                    select 1
                      from pg_proc p
@@ -8157,10 +8222,63 @@ begin
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;
 
+comment on function pgq._make_inserter(i_queue_id integer, i_queue_name text) is 'Brings the generated code behind pgq.insert_event up to date with one queue that came or went: where there are many, the parts that have it; else all.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq', 'functions/_make_inserter.sql', '23f4e5ce55cae68f27be632073f35a3823792747de51f10ce5b12b874806798d', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_make_inserter.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq', p.oid::pg_catalog.regprocedure::text, 'functions/_make_inserter.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq' and p.proname = '_make_inserter' and p.prokind <> 'a'
+  and not exists (select from skyd.schema_function o
+                  where o.schema_name <> 'pgq' and o.signature = p.oid::pg_catalog.regprocedure::text)
+  and not exists (select from pg_catalog.pg_depend d
+                  where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = p.oid and d.deptype = 'e')
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq/functions/_make_inserters.sql
+create or replace function pgq._make_inserters()
+returns integer as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq._make_inserters(0)
+    --
+    --     Brings the generated code behind pgq.insert_event up to date with
+    --     pgq.queue. Called by the installer, and by maintenance for what
+    --     pgq._make_inserter(2) left.
+    --
+    --     Security definer and locks: as pgq._make_inserter(2).
+    --
+    -- Parameters:
+    --     none
+    --
+    -- Returns:
+    --     0
+    --
+    -- Raises:
+    --     none
+    --
+    -- Calls:
+    --     pgq._make_inserter(2)
+    --
+    -- Tables:
+    --     none
+    --
+    -- Locks:
+    --     as pgq._make_inserter(2)
+    -- ----------------------------------------------------------------
+begin
+    return pgq._make_inserter(null, null);
+end;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;
+
 comment on function pgq._make_inserters() is 'Brings the generated code behind pgq.insert_event up to date with pgq.queue.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_make_inserters.sql', 'd2026c74b1af90e965c3f00c52c55585fc3a8896ec63e8a0ec764b5e4291bfb8', 'bundle')
+values ('pgq', 'functions/_make_inserters.sql', '439ce3fdd92d7573feef8a8e9c1adf8471348eb9e81b261d38944770b5e56767', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_make_inserters.sql';
@@ -8421,7 +8539,7 @@ grant execute on function
     pgq.maint_retry_events(), pgq.maint_rotate_tables_step1(text), pgq.maint_rotate_tables_step2(),
     pgq.maint_tables_to_vacuum(), pgq.maint_operations(), pgq.upgrade_schema(),
     pgq._has_function(text, text), pgq._check_tx_limit(integer, integer, bigint),
-    pgq._inserters(), pgq._inserter_tree(text, integer[], text[]), pgq._inserters_stale(), pgq._make_inserters(),
+    pgq._inserters(), pgq._inserter_parts(integer, text), pgq._inserter_tree(text, integer[], text[]), pgq._inserters_stale(), pgq._make_inserters(),
     skyd.capture_clean(),
     pgq.grant_perms(text), pgq.tune_storage(text), pgq.seq_setval(text, bigint),
     pgq.create_queue(text), pgq.drop_queue(text), pgq.drop_queue(text, boolean),
@@ -8446,7 +8564,7 @@ end
 $$;
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'grants.sql', 'ed7a5733269d0b4337b226b6c0544570eb352e0f2ebd2455f0abb8bab6e0618a', 'bundle')
+values ('pgq', 'grants.sql', '96c6143cd3bb261e7f5aff4687347ae57d73e7d54e1534cc96d65bfbbc542ffe', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 

@@ -57,7 +57,7 @@ grant execute on function
     pgq.maint_retry_events(), pgq.maint_rotate_tables_step1(text), pgq.maint_rotate_tables_step2(),
     pgq.maint_tables_to_vacuum(), pgq.maint_operations(), pgq.upgrade_schema(),
     pgq._has_function(text, text), pgq._check_tx_limit(integer, integer, bigint),
-    pgq._inserters(), pgq._inserter_tree(text, integer[], text[]), pgq._inserters_stale(), pgq._make_inserters(),
+    pgq._inserters(), pgq._inserter_parts(integer, text), pgq._inserter_tree(text, integer[], text[]), pgq._inserters_stale(), pgq._make_inserters(),
     skyd.capture_clean(),
     pgq.grant_perms(text), pgq.tune_storage(text), pgq.seq_setval(text, bigint),
     pgq.create_queue(text), pgq.drop_queue(text), pgq.drop_queue(text, boolean),

@@ -4,15 +4,10 @@ returns integer as $$
     -- Function: pgq._make_inserters(0)
     --
     --     Brings the generated code behind pgq.insert_event up to date with
-    --     pgq.queue. Called when queues come and go, by the installer, and by
-    --     maintenance for what they left.
+    --     pgq.queue. Called by the installer, and by maintenance for what
+    --     pgq._make_inserter(2) left.
     --
-    --     Never waits: where another transaction is at it, maintenance comes
-    --     later. Functions are replaced, never dropped, so that no producer
-    --     finds one missing.
-    --
-    --     Security definer: the functions must belong to the owner of
-    --     pgq.insert_event.
+    --     Security definer and locks: as pgq._make_inserter(2).
     --
     -- Parameters:
     --     none
@@ -24,40 +19,15 @@ returns integer as $$
     --     none
     --
     -- Calls:
-    --     pgq._inserters(0)
+    --     pgq._make_inserter(2)
     --
     -- Tables:
     --     none
     --
     -- Locks:
-    --     advisory lock (1885827445, 0) until the transaction ends, without
-    --     waiting
+    --     as pgq._make_inserter(2)
     -- ----------------------------------------------------------------
-declare
-    v_func record;
 begin
-    if not pg_try_advisory_xact_lock(1885827445, 0) then
-        return 0;
-    end if;
-    -- those that are called before those that call them
-    for v_func in
-        select w.*
-          from pgq._inserters() w
-         where not exists (
-                   select 1
-                     from pg_proc p
-                     join pg_namespace n on n.oid = p.pronamespace
-                    where n.nspname = 'skyd_gen' and p.proname = w.func_name and p.prosrc = w.body)
-         order by w.func_name !~ '_[0-9]+$', w.func_name
-    loop
-        execute format('create or replace function skyd_gen.%I(%s) returns %s language plpgsql volatile %s as %L',
-                       v_func.func_name, v_func.arguments, v_func.result,
-                       case v_func.func_name when 'capture_event' then 'security definer' else '' end, v_func.body);
-        execute format('revoke all on function skyd_gen.%I from public', v_func.func_name);
-        if v_func.func_name = 'capture_event' then
-            execute 'grant execute on function skyd_gen.capture_event to pgq_writer';
-        end if;
-    end loop;
-    return 0;
+    return pgq._make_inserter(null, null);
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;

@@ -21,7 +21,7 @@ returns integer as $$
     --     queue name is null
     --
     -- Calls:
-    --     pgq.tune_storage(1), pgq.grant_perms(1), pgq._make_inserters(0),
+    --     pgq.tune_storage(1), pgq.grant_perms(1), pgq._make_inserter(2),
     --     pgq._tick_snapshot(0)
     --
     -- Tables:
@@ -65,7 +65,7 @@ begin
     end loop;
     perform pgq.tune_storage(i_queue_name);
     perform pgq.grant_perms(i_queue_name);
-    perform pgq._make_inserters();
+    perform pgq._make_inserter(v_id, i_queue_name);
 
     insert into pgq.tick (tick_queue, tick_id, tick_snapshot, tick_event_seq)
     values (v_id, nextval((v_pfx || '_tick_seq')::regclass), pgq._tick_snapshot(), 0);

@@ -19,7 +19,7 @@ returns integer as $$
     --     queue not found; consumers exist and x_force is not true
     --
     -- Calls:
-    --     pgq.unregister_consumer(2), pgq._make_inserters(0)
+    --     pgq.unregister_consumer(2), pgq._make_inserter(2)
     --
     -- Tables:
     --     read   - pgq.subscription, pgq.consumer
@@ -67,7 +67,7 @@ begin
     delete from pgq.queue q where q.queue_id = v_queue.queue_id;
     -- the hint of pgq._open_slot: a new queue of this name has other tables
     perform set_config('skyd.slot_' || v_queue.queue_id, '', true);
-    perform pgq._make_inserters();
+    perform pgq._make_inserter(v_queue.queue_id, x_queue_name);
     return 1;
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;

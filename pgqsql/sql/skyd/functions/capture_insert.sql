@@ -4,7 +4,7 @@ returns text as $$
     -- Function: skyd.capture_insert(1)
     --
     --     SQL for the call that inserts an event, up to its fields. With skyd's
-    --     own PgQ that is generated code, see pgq._inserters; beside the C
+    --     own PgQ that is generated code, see pgq._inserter_parts; beside the C
     --     extension there is none.
     --
     -- Parameters:
