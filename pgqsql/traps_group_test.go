@@ -21,7 +21,7 @@ func moreTraps() []trap {
 		},
 		{
 			name:  "T9_CheckNamesWhoHoldsRotation",
-			naive: []naive{{"pgq._check_rotation", "where x <= v_queue.queue_switch_step2 and v_behind\n            union all", "where false\n            union all"}},
+			naive: []naive{{"pgq._check_rotation", "where x <= v_queue.queue_switch_step2\n               and (v_behind or x & 4294967295 = any (v_lookers))\n            union all", "where false\n            union all"}},
 			run:   checkNamesHolders,
 		},
 		{
@@ -46,7 +46,7 @@ func moreTraps() []trap {
 		},
 		{
 			name:  "T15_GroupsBatchTakenByItsMainName",
-			naive: []naive{{"pgq.next_batch_custom", "and m.sub_id = v_sub.sub_id) then", "and false) then"}},
+			naive: []naive{{"pgq._refuse_group", "and m.sub_id = i_sub_id) then", "and false) then"}},
 			run:   mainNameTakesABatch,
 		},
 		{
@@ -211,6 +211,10 @@ func livingWorkerKeepsItsBatch(t *testing.T, db *pgtest.Database) string {
 func mainNameTakesABatch(t *testing.T, db *pgtest.Database) string {
 	s := open(t, db)
 	s.prepareGroup()
+	// the one tick there is was handed out
+	if err := <-s.start("select pgq.next_batch('q', 'g')"); err == nil {
+		return "the main name is refused only when a batch waits"
+	}
 	s.exec("select pgq.insert_event('q', 'e', '')")
 	s.tick()
 	err := <-s.start("select pgq.next_batch('q', 'g')")

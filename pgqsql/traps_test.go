@@ -36,7 +36,7 @@ var traps = []trap{
 		// the generated code looks again when it writes, so both must go
 		name: "T1_InsertAgainstRotation",
 		naive: []naive{
-			{"pgq._open_slot", "v_txid bigint := txid_current();", ""},
+			{"pgq._open_slot", "v_txid pg_catalog.int8 := pg_catalog.txid_current();", ""},
 			{"pgq._inserter_parts", "and q.queue_cur_table operator(pg_catalog.=) %s", "and q.queue_cur_table <> -1 - %s"},
 		},
 		run: func(t *testing.T, db *pgtest.Database) string {
@@ -56,7 +56,7 @@ var traps = []trap{
 	},
 	{
 		name:  "T1_LimitedInsertAgainstRotation",
-		naive: []naive{{"pgq.insert_event_raw", "v_txid  bigint := txid_current();", "v_txid bigint;"}, {"pgq.insert_event_raw", "values ($1, $2, $3,", "values ($1, $2, txid_current(),"}, {"pgq.insert_event_raw", "v_queue.queue_per_tx_limit, v_txid)", "v_queue.queue_per_tx_limit, 1)"}, {"pgq._open_slot", "v_txid bigint := txid_current();", ""}},
+		naive: []naive{{"pgq.insert_event_raw", "v_txid  bigint := txid_current();", "v_txid bigint;"}, {"pgq.insert_event_raw", "values ($1, $2, $3,", "values ($1, $2, txid_current(),"}, {"pgq.insert_event_raw", "v_queue.queue_per_tx_limit, v_txid)", "v_queue.queue_per_tx_limit, 1)"}, {"pgq._open_slot", "v_txid pg_catalog.int8 := pg_catalog.txid_current();", ""}},
 		run: func(t *testing.T, db *pgtest.Database) string {
 			return writeAgainstRotation(t, db, func(s *session) <-chan error {
 				open(t, db).exec("update pgq.queue set queue_per_tx_limit = 1")
@@ -152,7 +152,7 @@ var traps = []trap{
 	},
 	{
 		name:  "T9_HolderOfRotationIsNamed",
-		naive: []naive{{"pgq.get_queue_health", "and w.xid <= q.queue_switch_step2", "and false"}},
+		naive: []naive{{"pgq.get_queue_health", "where w.xid <= q.queue_switch_step2", "where false"}},
 		run:   holderIsNamed,
 	},
 	{

@@ -5066,7 +5066,7 @@ returns record as $$
     --     consumer is a cooperative group, whose batches go to its members
     --
     -- Calls:
-    --     pgq.find_tick_helper(6), pgq._subscription(2)
+    --     pgq.find_tick_helper(6), pgq._refuse_group(3)
     --
     -- Tables:
     --     read   - pgq.queue, pgq.consumer, pgq.tick
@@ -5125,6 +5125,7 @@ begin
                                         i_min_count, i_min_interval) f;
         end if;
         if v_next.next_tick_id is null or now() - v_next.next_tick_time < i_min_lag then
+            perform pgq._refuse_group(v_queue, i_consumer_name, v_sub.sub_id);
             return;
         end if;
 
@@ -5138,14 +5139,7 @@ begin
         returning s.sub_batch into batch_id;
         if found then
             -- under the lock of our update no member can come
-            if exists (select 1
-                         from pgq.consumer c
-                        cross join lateral pgq._subscription(v_queue, c.co_id) m
-                        where c.co_name ~>=~ (i_consumer_name || '.') and c.co_name ~<~ (i_consumer_name || '/')
-                          and m.sub_id = v_sub.sub_id) then
-                raise exception 'consumer % on queue % is a cooperative group', i_consumer_name, i_queue_name
-                    using errcode = 'object_in_use', hint = 'Its batches go to its members: pgq_coop.next_batch.';
-            end if;
+            perform pgq._refuse_group(v_queue, i_consumer_name, v_sub.sub_id);
             cur_tick_id := v_next.next_tick_id;
             cur_tick_time := v_next.next_tick_time;
             cur_tick_event_seq := v_next.next_tick_seq;
@@ -5171,7 +5165,7 @@ set search_path = pg_catalog, pgq, pg_temp set enable_seqscan = off set enable_b
 comment on function pgq.next_batch_custom(in i_queue_name text, in i_consumer_name text, in i_min_lag interval, in i_min_count int4, in i_min_interval interval, out batch_id int8, out cur_tick_id int8, out prev_tick_id int8, out cur_tick_time timestamptz, out prev_tick_time timestamptz, out cur_tick_event_seq int8, out prev_tick_event_seq int8) is 'Opens the consumer''s next batch with wishes for its size.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/next_batch_custom.sql', '5654b2f4e1213335774a41b9976d826c8af8016338e112df76fbd4a49814f0c2', 'bundle')
+values ('pgq', 'functions/next_batch_custom.sql', 'ac7201b371615872bf01cd827144c44803e200f9b575757e837760b3ba0418ac', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/next_batch_custom.sql';
@@ -7729,6 +7723,9 @@ returns boolean as $$
     --     that commits in between has a step 2 above our txid, so batches
     --     still look into the table found here.
     --
+    --     All names are qualified: a search path of its own would cost more
+    --     than the rest. Small transactions feel it.
+    --
     -- Parameters:
     --     i_queue_name - queue name
     --
@@ -7751,30 +7748,24 @@ returns boolean as $$
     --     none at read committed, else as pgq._pin_queue(1)
     -- ----------------------------------------------------------------
 declare
-    v_txid bigint := txid_current();
-    v_id   integer;
-    v_slot integer;
+    v_txid pg_catalog.int8 := pg_catalog.txid_current();
 begin
-    if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+    if pg_catalog.left(pg_catalog.current_setting('transaction_isolation'), 4) operator(pg_catalog.<>) 'read' then
         perform pgq._pin_queue(i_queue_name);
     end if;
-    select q.queue_id, q.queue_cur_table into v_id, v_slot
-      from pgq.queue q
-     where q.queue_name = i_queue_name
-       and not q.queue_disable_insert
-       and q.queue_per_tx_limit is null;
-    if not found then
-        return false;
-    end if;
-    perform set_config('skyd.slot_' || v_id, v_slot::text, true);
-    return true;
+    perform pg_catalog.set_config(pg_catalog.concat('skyd.slot_', q.queue_id), q.queue_cur_table::pg_catalog.text, true)
+       from pgq.queue q
+      where q.queue_name operator(pg_catalog.=) i_queue_name
+        and not q.queue_disable_insert
+        and q.queue_per_tx_limit is null;
+    return found;
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile;
 
 comment on function pgq._open_slot(i_queue_name text) is 'Prepares the transaction to insert into a queue by generated code: takes the own txid first, then reads which data table is current, and leaves that as a hint in a transaction-local setting.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_open_slot.sql', '6e05b07d1c0ae4dd210e8a6c99edb80cf7d159098285e6bebcde7d40361a021f', 'bundle')
+values ('pgq', 'functions/_open_slot.sql', '4b8f3046f326dfd0fcbb9a702108bf01f3db4a69af30410493a4c4fa165355aa', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_open_slot.sql';
@@ -7878,8 +7869,9 @@ returns setof record as $$
     --
     --     The encoders of capture triggers call capture_event, the same once
     --     more for callers without rights that want no id: security definer,
-    --     and it takes the long way itself. A search path of its own would cost as much as all
-    --     comparisons; all names are qualified instead.
+    --     and it opens the slot and takes the long way itself. A search path
+    --     of its own would cost as much as all comparisons; all names are
+    --     qualified instead.
     --
     --     For insert_events the caller has looked at the queue, and gives its
     --     id and the table. The rows number themselves, in their order; functions
@@ -7906,7 +7898,8 @@ returns setof record as $$
     --     none
     --
     -- Calls:
-    --     pgq._inserter_tree(3); the code that it makes: pgq.insert_event(7)
+    --     pgq._inserter_tree(3); the code that it makes: pgq.insert_event(7),
+    --     pgq._open_slot(1)
     --
     -- Tables:
     --     read - pgq.queue
@@ -7977,7 +7970,7 @@ begin
              'i_hash integer, i_queue_name text, i_type text, i_data text,'
              ' i_extra1 text, i_extra2 text, i_extra3 text, i_extra4 text',
              'i_hash, i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4',
-             E'    v_slot pg_catalog.text;\n', 'null'),
+             E'    v_slot pg_catalog.text;\n', '', '', 'null'),
             ('capture_event', 'bigint', 'i_hash', v_one.keys,
              array(select regexp_replace(l.leaf, 'return pg_catalog[.]currval[^;]*', 'return 0', 'g')
                      from unnest(v_one.leaves) with ordinality l (leaf, n) order by l.n),
@@ -7985,13 +7978,15 @@ begin
              ' i_extra1 text, i_extra2 text, i_extra3 text, i_extra4 text',
              'i_hash, i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4',
              E'    v_slot pg_catalog.text;\n',
+             E'for v_try in 1 .. 2 loop\n',
+             E'exit when v_try operator(pg_catalog.=) 2 or not pgq._open_slot(i_queue_name);\nend loop;\n',
              'pgq.insert_event(i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4)'),
             ('insert_events', 'boolean', 'i_queue_id', v_many.keys, v_many.leaves,
              'i_queue_id integer, i_slot integer, i_plain boolean, i_types text[], i_datas text[],'
              ' i_extra1 text[], i_extra2 text[], i_extra3 text[], i_extra4 text[]',
              'i_queue_id, i_slot, i_plain, i_types, i_datas, i_extra1, i_extra2, i_extra3, i_extra4',
-             '', 'null')
-          ) f (name, result, key, keys, leaves, parameters, call, variables, otherwise)
+             '', '', '', 'null')
+          ) f (name, result, key, keys, leaves, parameters, call, variables, before, after, otherwise)
     loop
         func_name := v_family.name;
         arguments := v_family.parameters;
@@ -7999,7 +7994,7 @@ begin
         if i_queue_id is null then
             body := E'\n-- Written by skyd from pgq.queue, see pgq._inserter_parts.\ndeclare\n' || v_family.variables || E'begin\n';
             if cardinality(v_family.keys) <= 32 then
-                body := body || pgq._inserter_tree(v_family.key, v_family.keys, v_family.leaves)
+                body := body || v_family.before || pgq._inserter_tree(v_family.key, v_family.keys, v_family.leaves) || v_family.after
                         || format(E'return %s;\nend;\n', v_family.otherwise);
                 return next;
                 continue;
@@ -8020,7 +8015,7 @@ begin
              where a.key & (c_parts - 1) = i;
             func_name := v_family.name || '_' || i;
             body := E'\n-- Written by skyd from pgq.queue, see pgq._inserter_parts.\ndeclare\n' || v_family.variables || E'begin\n'
-                || pgq._inserter_tree(v_family.key, v_hashes, v_part) || format(E'return %s;\nend;\n', v_family.otherwise);
+                || v_family.before || pgq._inserter_tree(v_family.key, v_hashes, v_part) || v_family.after || format(E'return %s;\nend;\n', v_family.otherwise);
             return next;
         end loop;
     end loop;
@@ -8030,7 +8025,7 @@ $$ language plpgsql stable set search_path = pg_catalog, pgq, pg_temp;
 comment on function pgq._inserter_parts(i_queue_id integer, i_queue_name text, out func_name text, out arguments text, out result text, out body text) is 'The code that pgq.insert_event and pgq.insert_events should run in this database: for each data table INSERTs of its own, whose plans the server keeps.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/_inserter_parts.sql', '36ed7cb68268cac0b3c89ffb17e4140585d7b76dcb1d188b5a0f22e407b6e431', 'bundle')
+values ('pgq', 'functions/_inserter_parts.sql', '93b0aee154e7b5a777a69295b54a8d1763a82a620191afce967911163a92221c', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_inserter_parts.sql';
@@ -8417,6 +8412,69 @@ insert into skyd.schema_function (schema_name, signature, path, fingerprint)
 select 'pgq', p.oid::pg_catalog.regprocedure::text, 'functions/_is_group_member.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
 from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
 where n.nspname = 'pgq' and p.proname = '_is_group_member' and p.prokind <> 'a'
+  and not exists (select from skyd.schema_function o
+                  where o.schema_name <> 'pgq' and o.signature = p.oid::pg_catalog.regprocedure::text)
+  and not exists (select from pg_catalog.pg_depend d
+                  where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.objid = p.oid and d.deptype = 'e')
+on conflict (schema_name, signature) do update
+set path = excluded.path, fingerprint = excluded.fingerprint;
+
+-- File pgq/functions/_refuse_group.sql
+create or replace function pgq._refuse_group(i_queue_id integer, i_consumer_name text, i_sub_id integer)
+returns void as $$
+    -- ----------------------------------------------------------------
+    -- Function: pgq._refuse_group(3)
+    --
+    --     Raises when a consumer is the main one of a cooperative group: its
+    --     batches go to the members. Also while nothing waits, so that a wrong
+    --     name is noticed before there are events.
+    --
+    --     Called under a pinned search path only.
+    --
+    -- Parameters:
+    --     i_queue_id      - queue
+    --     i_consumer_name - name of the consumer
+    --     i_sub_id        - its number, which members share
+    --
+    -- Returns:
+    --     nothing
+    --
+    -- Raises:
+    --     the consumer is a cooperative group
+    --
+    -- Calls:
+    --     pgq._subscription(2)
+    --
+    -- Tables:
+    --     read - pgq.consumer, pgq.subscription
+    --
+    -- Locks:
+    --     none
+    -- ----------------------------------------------------------------
+begin
+    if exists (select 1
+                 from pgq.consumer c
+                cross join lateral pgq._subscription(i_queue_id, c.co_id) m
+                where c.co_name ~>=~ (i_consumer_name || '.') and c.co_name ~<~ (i_consumer_name || '/')
+                  and m.sub_id = i_sub_id) then
+        raise exception 'consumer % on queue % is a cooperative group', i_consumer_name,
+                (select q.queue_name from pgq.queue q where q.queue_id = i_queue_id)
+            using errcode = 'object_in_use', hint = 'Its batches go to its members: pgq_coop.next_batch.';
+    end if;
+end;
+$$ language plpgsql volatile;
+
+comment on function pgq._refuse_group(i_queue_id integer, i_consumer_name text, i_sub_id integer) is 'Raises when a consumer is the main one of a cooperative group: its batches go to the members.';
+
+insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
+values ('pgq', 'functions/_refuse_group.sql', 'd9cfb4abfd3c506c7774ea340cc55df84008304fb15bd80ed19e8fa3afd56fd3', 'bundle')
+on conflict (schema_name, path) do update
+set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
+delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/_refuse_group.sql';
+insert into skyd.schema_function (schema_name, signature, path, fingerprint)
+select 'pgq', p.oid::pg_catalog.regprocedure::text, 'functions/_refuse_group.sql', pg_catalog.md5(pg_catalog.pg_get_functiondef(p.oid))
+from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+where n.nspname = 'pgq' and p.proname = '_refuse_group' and p.prokind <> 'a'
   and not exists (select from skyd.schema_function o
                   where o.schema_name <> 'pgq' and o.signature = p.oid::pg_catalog.regprocedure::text)
   and not exists (select from pg_catalog.pg_depend d
@@ -9979,17 +10037,21 @@ begin
     if duplicate then
         return;
     end if;
-    insert into pgq.event_key as k (queue_id, event_key, ev_id, expires_at)
-    values (v_queue.queue_id, i_key, nextval(v_queue.event_seq::regclass), now() + i_ttl)
-    on conflict (queue_id, event_key) do update
-       set ev_id = excluded.ev_id, expires_at = excluded.expires_at
-     where k.expires_at <= now()
-    returning k.ev_id into id;
-    duplicate := not found;
-    if duplicate then
+    loop
+        insert into pgq.event_key as k (queue_id, event_key, ev_id, expires_at)
+        values (v_queue.queue_id, i_key, nextval(v_queue.event_seq::regclass), now() + i_ttl)
+        on conflict (queue_id, event_key) do update
+           set ev_id = excluded.ev_id, expires_at = excluded.expires_at
+         where k.expires_at <= now()
+        returning k.ev_id into id;
+        duplicate := not found;
+        exit when not duplicate;
         select k.ev_id into id from pgq.event_key k where k.queue_id = v_queue.queue_id and k.event_key = i_key;
-        return;
-    end if;
+        if found then
+            return;
+        end if;
+        -- it has expired since this transaction began, and maintenance was faster
+    end loop;
     if v_queue.tx_limit is not null then
         perform pgq.insert_event_raw(i_queue_name, id, null, null, null,
                                      i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4);
@@ -10005,7 +10067,7 @@ $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq,
 comment on function pgq.insert_event_once(i_queue_name text, i_key text, i_ttl interval, i_type text, i_data text, i_extra1 text, i_extra2 text, i_extra3 text, i_extra4 text, out id bigint, out duplicate boolean) is 'Inserts an event unless one with this key was inserted into the queue before, in a transaction that committed, not longer than its ttl ago.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_plus', 'functions/insert_event_once.sql', '882b611613e5b05d1e9502bd6c4bd697f6c470f1edb5f8e33aed202a9ba26fa9', 'bundle')
+values ('pgq_plus', 'functions/insert_event_once.sql', '2dcedccf718bb2addc15e93dbb54da134b27262d743b488acfb38d091f36a966', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_plus' and path = 'functions/insert_event_once.sql';
@@ -14855,7 +14917,8 @@ declare
 begin
     area := 'queue';
     for v_queue in
-        select q.*, txid_snapshot_xmax(txid_current_snapshot()) as now_txid
+        -- our own id may lie above all that have ended
+        select q.*, greatest(txid_snapshot_xmax(txid_current_snapshot()), txid_current_if_assigned()) as now_txid
           from pgq.queue q
          order by q.queue_name
     loop
@@ -14957,7 +15020,7 @@ $$ language plpgsql volatile set search_path = pg_catalog, pg_temp;
 comment on function pgq._check_queues(out area text, out object text, out severity text, out problem text, out remedy text) is 'The part of pgq.check() about queues: tables and sequences are there and set as they should, snapshots of ticks never go back, no transaction id lies in the future.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_plus', 'functions/_check_queues.sql', '18b3d6d0a0b71d92da5f9fbdb1755c1cb2ac996114d06ee09e8d5389642c192f', 'bundle')
+values ('pgq_plus', 'functions/_check_queues.sql', '5149b88b37a71133b134b5680157498233a1b0c106395370d90b5ee5ad52f56d', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_plus' and path = 'functions/_check_queues.sql';

@@ -21,8 +21,9 @@ returns setof record as $$
     --
     --     The encoders of capture triggers call capture_event, the same once
     --     more for callers without rights that want no id: security definer,
-    --     and it takes the long way itself. A search path of its own would cost as much as all
-    --     comparisons; all names are qualified instead.
+    --     and it opens the slot and takes the long way itself. A search path
+    --     of its own would cost as much as all comparisons; all names are
+    --     qualified instead.
     --
     --     For insert_events the caller has looked at the queue, and gives its
     --     id and the table. The rows number themselves, in their order; functions
@@ -49,7 +50,8 @@ returns setof record as $$
     --     none
     --
     -- Calls:
-    --     pgq._inserter_tree(3); the code that it makes: pgq.insert_event(7)
+    --     pgq._inserter_tree(3); the code that it makes: pgq.insert_event(7),
+    --     pgq._open_slot(1)
     --
     -- Tables:
     --     read - pgq.queue
@@ -120,7 +122,7 @@ begin
              'i_hash integer, i_queue_name text, i_type text, i_data text,'
              ' i_extra1 text, i_extra2 text, i_extra3 text, i_extra4 text',
              'i_hash, i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4',
-             E'    v_slot pg_catalog.text;\n', 'null'),
+             E'    v_slot pg_catalog.text;\n', '', '', 'null'),
             ('capture_event', 'bigint', 'i_hash', v_one.keys,
              array(select regexp_replace(l.leaf, 'return pg_catalog[.]currval[^;]*', 'return 0', 'g')
                      from unnest(v_one.leaves) with ordinality l (leaf, n) order by l.n),
@@ -128,13 +130,15 @@ begin
              ' i_extra1 text, i_extra2 text, i_extra3 text, i_extra4 text',
              'i_hash, i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4',
              E'    v_slot pg_catalog.text;\n',
+             E'for v_try in 1 .. 2 loop\n',
+             E'exit when v_try operator(pg_catalog.=) 2 or not pgq._open_slot(i_queue_name);\nend loop;\n',
              'pgq.insert_event(i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4)'),
             ('insert_events', 'boolean', 'i_queue_id', v_many.keys, v_many.leaves,
              'i_queue_id integer, i_slot integer, i_plain boolean, i_types text[], i_datas text[],'
              ' i_extra1 text[], i_extra2 text[], i_extra3 text[], i_extra4 text[]',
              'i_queue_id, i_slot, i_plain, i_types, i_datas, i_extra1, i_extra2, i_extra3, i_extra4',
-             '', 'null')
-          ) f (name, result, key, keys, leaves, parameters, call, variables, otherwise)
+             '', '', '', 'null')
+          ) f (name, result, key, keys, leaves, parameters, call, variables, before, after, otherwise)
     loop
         func_name := v_family.name;
         arguments := v_family.parameters;
@@ -142,7 +146,7 @@ begin
         if i_queue_id is null then
             body := E'\n-- Written by skyd from pgq.queue, see pgq._inserter_parts.\ndeclare\n' || v_family.variables || E'begin\n';
             if cardinality(v_family.keys) <= 32 then
-                body := body || pgq._inserter_tree(v_family.key, v_family.keys, v_family.leaves)
+                body := body || v_family.before || pgq._inserter_tree(v_family.key, v_family.keys, v_family.leaves) || v_family.after
                         || format(E'return %s;\nend;\n', v_family.otherwise);
                 return next;
                 continue;
@@ -163,7 +167,7 @@ begin
              where a.key & (c_parts - 1) = i;
             func_name := v_family.name || '_' || i;
             body := E'\n-- Written by skyd from pgq.queue, see pgq._inserter_parts.\ndeclare\n' || v_family.variables || E'begin\n'
-                || pgq._inserter_tree(v_family.key, v_hashes, v_part) || format(E'return %s;\nend;\n', v_family.otherwise);
+                || v_family.before || pgq._inserter_tree(v_family.key, v_hashes, v_part) || v_family.after || format(E'return %s;\nend;\n', v_family.otherwise);
             return next;
         end loop;
     end loop;

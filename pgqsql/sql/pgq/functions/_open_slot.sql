@@ -9,6 +9,9 @@ returns boolean as $$
     --     that commits in between has a step 2 above our txid, so batches
     --     still look into the table found here.
     --
+    --     All names are qualified: a search path of its own would cost more
+    --     than the rest. Small transactions feel it.
+    --
     -- Parameters:
     --     i_queue_name - queue name
     --
@@ -31,22 +34,16 @@ returns boolean as $$
     --     none at read committed, else as pgq._pin_queue(1)
     -- ----------------------------------------------------------------
 declare
-    v_txid bigint := txid_current();
-    v_id   integer;
-    v_slot integer;
+    v_txid pg_catalog.int8 := pg_catalog.txid_current();
 begin
-    if current_setting('transaction_isolation') in ('repeatable read', 'serializable') then
+    if pg_catalog.left(pg_catalog.current_setting('transaction_isolation'), 4) operator(pg_catalog.<>) 'read' then
         perform pgq._pin_queue(i_queue_name);
     end if;
-    select q.queue_id, q.queue_cur_table into v_id, v_slot
-      from pgq.queue q
-     where q.queue_name = i_queue_name
-       and not q.queue_disable_insert
-       and q.queue_per_tx_limit is null;
-    if not found then
-        return false;
-    end if;
-    perform set_config('skyd.slot_' || v_id, v_slot::text, true);
-    return true;
+    perform pg_catalog.set_config(pg_catalog.concat('skyd.slot_', q.queue_id), q.queue_cur_table::pg_catalog.text, true)
+       from pgq.queue q
+      where q.queue_name operator(pg_catalog.=) i_queue_name
+        and not q.queue_disable_insert
+        and q.queue_per_tx_limit is null;
+    return found;
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile;

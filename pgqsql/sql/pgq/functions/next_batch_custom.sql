@@ -35,7 +35,7 @@ returns record as $$
     --     consumer is a cooperative group, whose batches go to its members
     --
     -- Calls:
-    --     pgq.find_tick_helper(6), pgq._subscription(2)
+    --     pgq.find_tick_helper(6), pgq._refuse_group(3)
     --
     -- Tables:
     --     read   - pgq.queue, pgq.consumer, pgq.tick
@@ -94,6 +94,7 @@ begin
                                         i_min_count, i_min_interval) f;
         end if;
         if v_next.next_tick_id is null or now() - v_next.next_tick_time < i_min_lag then
+            perform pgq._refuse_group(v_queue, i_consumer_name, v_sub.sub_id);
             return;
         end if;
 
@@ -107,14 +108,7 @@ begin
         returning s.sub_batch into batch_id;
         if found then
             -- under the lock of our update no member can come
-            if exists (select 1
-                         from pgq.consumer c
-                        cross join lateral pgq._subscription(v_queue, c.co_id) m
-                        where c.co_name ~>=~ (i_consumer_name || '.') and c.co_name ~<~ (i_consumer_name || '/')
-                          and m.sub_id = v_sub.sub_id) then
-                raise exception 'consumer % on queue % is a cooperative group', i_consumer_name, i_queue_name
-                    using errcode = 'object_in_use', hint = 'Its batches go to its members: pgq_coop.next_batch.';
-            end if;
+            perform pgq._refuse_group(v_queue, i_consumer_name, v_sub.sub_id);
             cur_tick_id := v_next.next_tick_id;
             cur_tick_time := v_next.next_tick_time;
             cur_tick_event_seq := v_next.next_tick_seq;

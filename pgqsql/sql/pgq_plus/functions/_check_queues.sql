@@ -34,7 +34,8 @@ declare
 begin
     area := 'queue';
     for v_queue in
-        select q.*, txid_snapshot_xmax(txid_current_snapshot()) as now_txid
+        -- our own id may lie above all that have ended
+        select q.*, greatest(txid_snapshot_xmax(txid_current_snapshot()), txid_current_if_assigned()) as now_txid
           from pgq.queue q
          order by q.queue_name
     loop

@@ -65,17 +65,21 @@ begin
     if duplicate then
         return;
     end if;
-    insert into pgq.event_key as k (queue_id, event_key, ev_id, expires_at)
-    values (v_queue.queue_id, i_key, nextval(v_queue.event_seq::regclass), now() + i_ttl)
-    on conflict (queue_id, event_key) do update
-       set ev_id = excluded.ev_id, expires_at = excluded.expires_at
-     where k.expires_at <= now()
-    returning k.ev_id into id;
-    duplicate := not found;
-    if duplicate then
+    loop
+        insert into pgq.event_key as k (queue_id, event_key, ev_id, expires_at)
+        values (v_queue.queue_id, i_key, nextval(v_queue.event_seq::regclass), now() + i_ttl)
+        on conflict (queue_id, event_key) do update
+           set ev_id = excluded.ev_id, expires_at = excluded.expires_at
+         where k.expires_at <= now()
+        returning k.ev_id into id;
+        duplicate := not found;
+        exit when not duplicate;
         select k.ev_id into id from pgq.event_key k where k.queue_id = v_queue.queue_id and k.event_key = i_key;
-        return;
-    end if;
+        if found then
+            return;
+        end if;
+        -- it has expired since this transaction began, and maintenance was faster
+    end loop;
     if v_queue.tx_limit is not null then
         perform pgq.insert_event_raw(i_queue_name, id, null, null, null,
                                      i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4);
