@@ -46,12 +46,13 @@ var plan = map[string]string{
 	"e2e/audit":         "",
 	"examples/*":        "pgq pgx",
 	"examples/embedded": "runtime configs pgq pgx",
+	"examples/leaf":     "runtime configs cascade pgq pgx",
 }
 
 // testPlan is the same for packages that hold tests only.
 var testPlan = map[string]string{
 	"":    "", // the root: this test
-	"e2e": "e2e/audit internal/pgtest pgx goleak",
+	"e2e": "e2e/audit internal/pgtest pgx goleak dockertest",
 
 	"e2e/simulation": "e2e/audit",
 	"e2e/wal":        "internal/pgserver internal/pgtest pgx",
