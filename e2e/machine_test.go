@@ -102,7 +102,7 @@ func (v *village) add(name string, command ...string) *machine {
 		Repository: repository, Tag: tag, Hostname: name, Mounts: []string{v.share + ":/share"},
 		Entrypoint: []string{"sleep", fmt.Sprint(int(machineLife.Seconds()))},
 		Labels:     map[string]string{"skyd.test": "1"},
-	}, func(hc *docker.HostConfig) { hc.NetworkMode, hc.Init = "none", true })
+	}, func(hc *docker.HostConfig) { hc.NetworkMode, hc.Init, hc.PublishAllPorts = "none", true, false })
 	if err != nil {
 		v.t.Fatalf("machine %s: %v", name, err)
 	}

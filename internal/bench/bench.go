@@ -21,6 +21,7 @@ const (
 	tableLatency = "latency"
 	tableIdle    = "idle"
 	tablePinned  = "pinned"
+	tableCascade = "cascade"
 )
 
 // Options say what to measure. The zero value measures everything on a server of its own.
@@ -57,6 +58,8 @@ type sizes struct {
 	idleQueues                       []int
 	settle, idle                     time.Duration
 	batches                          int // under a pinned xmin
+	branch                           int // events of 200 bytes that a branch copies
+	hops                             []int
 	noSlow                           bool
 }
 
@@ -65,17 +68,19 @@ var (
 		single: 3000, durable: 300, pipelined: 20_000, bulk: 100_000, captureRows: 10_000, captureSingle: 2000,
 		drain: 100_000, drainSlow: 20_000, rates: []int{10, 1000, 5000}, latency: 2500 * time.Millisecond,
 		idleQueues: []int{1, 100, 1000}, settle: 200 * time.Second, idle: time.Minute, batches: 3000,
+		branch: 50_000, hops: []int{10, 100, 1000},
 	}
 	quickSizes = sizes{
 		single: 300, durable: 50, pipelined: 2000, bulk: 20_000, captureRows: 2000, captureSingle: 200,
 		drain: 10_000, drainSlow: 2000, rates: []int{10, 1000, 5000}, latency: time.Second,
 		idleQueues: []int{1, 100}, settle: 4 * time.Second, idle: 2 * time.Second, batches: 200,
+		branch: 5000, hops: []int{10, 100, 1000},
 	}
 )
 
 // TableNames are the tables there are, in the order of a run.
 func TableNames() []string {
-	return []string{tableInsert, tableCapture, tableDrain, tableLatency, tableIdle, tablePinned}
+	return []string{tableInsert, tableCapture, tableDrain, tableLatency, tableIdle, tablePinned, tableCascade}
 }
 
 // Validate tells whether the options name tables that exist.
@@ -188,7 +193,8 @@ type tableDef struct {
 
 // tables are all tables in the order of a run.
 func (r *run) tables() []tableDef {
-	return []tableDef{r.insertTable(), r.captureTable(), r.drainTable(), r.latencyTable(), r.idleTable(), r.pinnedTable()}
+	return []tableDef{r.insertTable(), r.captureTable(), r.drainTable(), r.latencyTable(), r.idleTable(), r.pinnedTable(),
+		r.cascadeTable()}
 }
 
 // section is one workload with those who do it.

@@ -18,6 +18,7 @@ var tinySizes = sizes{
 	single: 10, durable: 3, pipelined: 200, bulk: 1500, captureRows: 120, captureSingle: 110,
 	drain: 1200, drainSlow: 700, rates: []int{1000}, latency: 100 * time.Millisecond,
 	idleQueues: []int{1, 3}, settle: 400 * time.Millisecond, idle: 200 * time.Millisecond, batches: 20, noSlow: true,
+	branch: 500, hops: []int{100},
 }
 
 // tiny are the options of such a run on a database of the test, with stand-ins for the peers that come from files.

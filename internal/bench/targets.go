@@ -23,7 +23,7 @@ func targets() []target {
 			row: rowSkydPinned, figure: figGrowthCPU, instead: figGrowth, must: 1.5, moonshot: 1.1,
 		})
 	}
-	return all
+	return append(all, cascadeTargets()...)
 }
 
 func insertTargets() []target {
