@@ -20,6 +20,9 @@ type offer struct {
 	seq        *int64 // event counter of the tick, as the provider has it
 	prevSeq    *int64
 	sql        string // query that gives the events
+	ticks      []tick // that it goes over, up to the last one; none when nobody asked
+	whole      *offer // that this is a part of, up to tick number at
+	at         int
 }
 
 // link is the connection of a consumer to its provider, from which it reads under that consumer name.
@@ -28,6 +31,7 @@ type link struct {
 	node, location  string // of the provider
 	db              *pgq.DB
 	ahead           *offer // opened on the way, while the last one was finished
+	merge           bool   // several ticks may come as one batch
 	asked           time.Time
 	wake            *pgq.Wakeups
 	stop            func()
@@ -98,6 +102,14 @@ func scanOffer(row pgx.Row) (*offer, error) {
 	return &o, nil
 }
 
+// nextOffer is how the next batch is asked for.
+func (l *link) nextOffer() (sql string, args []any, scan func(pgx.Row) (*offer, error)) {
+	if l.merge {
+		return mergedOfferSQL, []any{l.queue, l.consumer, trainTicks, trainEvents}, scanMergedOffer
+	}
+	return nextOfferSQL, []any{l.queue, l.consumer}, scanOffer
+}
+
 // next is the open batch, or the next one; nil: none. (commit b)
 func (l *link) next(ctx context.Context) (*offer, error) {
 	if o := l.ahead; o != nil {
@@ -105,7 +117,8 @@ func (l *link) next(ctx context.Context) (*offer, error) {
 		return o, nil
 	}
 	l.asked = time.Now()
-	o, err := scanOffer(l.db.QueryRow(ctx, nextOfferSQL, l.queue, l.consumer))
+	sql, args, scan := l.nextOffer()
+	o, err := scan(l.db.QueryRow(ctx, sql, args...))
 	if err != nil {
 		return nil, fmt.Errorf("next batch of queue %s for %s at provider %s: %w", l.queue, l.consumer, l.node, err)
 	}
@@ -117,13 +130,14 @@ func (l *link) next(ctx context.Context) (*offer, error) {
 func (l *link) finish(ctx context.Context, o *offer) error {
 	var pipeline pgx.Batch
 	pipeline.Queue(`select pgq.finish_batch($1)`, o.id)
-	pipeline.Queue(nextOfferSQL, l.queue, l.consumer)
+	sql, args, scan := l.nextOffer()
+	pipeline.Queue(sql, args...)
 	results := l.db.SendBatch(ctx, &pipeline)
 	var n int64
 	err := results.QueryRow().Scan(&n)
 	var ahead *offer
 	if err == nil {
-		ahead, err = scanOffer(results.QueryRow())
+		ahead, err = scan(results.QueryRow())
 	}
 	err = errors.Join(err, results.Close())
 	if err != nil {
@@ -140,6 +154,8 @@ type tick struct {
 	ID   int64
 	Time time.Time
 	Seq  *int64
+
+	snapshot string
 }
 
 // ticksBetween reads the provider's ticks after one up to another, the first hundred.

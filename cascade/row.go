@@ -4,7 +4,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/skytools/skyd/pgq"
 )
@@ -109,6 +112,24 @@ func (r *row) id() int64 {
 
 // epoch is where PostgreSQL begins to count microseconds.
 var epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// time is the time of the event, to the microsecond, or one of the two infinities.
+func (r *row) time() (t pgtype.Timestamptz) {
+	raw := r.fields[fieldTime]
+	if len(raw) != 8 {
+		return t
+	}
+	t.Valid = true
+	switch micros := int64(binary.BigEndian.Uint64(raw)); micros {
+	case math.MaxInt64:
+		t.InfinityModifier = pgtype.Infinity
+	case math.MinInt64:
+		t.InfinityModifier = pgtype.NegativeInfinity
+	default:
+		t.Time = time.UnixMicro(epoch.UnixMicro() + micros).UTC()
+	}
+	return t
+}
 
 // event decodes a row.
 func (r *row) event() *pgq.Event {

@@ -18,32 +18,51 @@ import (
 type commandTag = pgconn.CommandTag
 
 // take brings a batch into the node, and for a branch its tick: commits c and d.
-func (w *Worker) take(ctx context.Context, plan Plan, p Pass, o *offer) (_ Pass, err error) {
+//
+// o is a part of a batch, and more may be taken with it; all tells whether that was the whole rest.
+func (w *Worker) take(ctx context.Context, plan Plan, p Pass, o *offer) (_ Pass, all bool, err error) {
+	began := time.Now()
 	ctx, done := w.trace(ctx, p, o)
 	defer func() { done(p, err) }()
 	work, release := w.row.yielding(ctx)
-	err = w.bring(work, plan, &p, o)
+	n := 0
+	if w.trains(plan) {
+		n, err = w.train(work, &p, o)
+	}
+	if err == nil && n == 0 {
+		err = w.bring(work, plan, &p, o)
+	}
 	release()
+	if n > 0 && err == nil {
+		p.Did = DidBatch
+		if o.whole != nil {
+			w.traceOthers(ctx, p, o, o.whole.ticks[o.at+1:o.at+n], began)
+		}
+		return p, o.lastOf(n), nil
+	}
 	switch {
 	case errors.Is(err, errMoved):
 		w.dropAhead()
 		p.Did = DidRecheck
-		return p, nil
+		return p, false, nil
 	case err != nil && errors.Is(context.Cause(work), errYield):
 		w.log.Info("batch is given up for a pause", "tick", o.tick)
 		p.Did = DidYield
-		return p, nil
+		return p, false, nil
 	case err != nil:
-		return p, fmt.Errorf("batch of queue %s up to tick %d: %w", w.queue, o.tick, err)
+		return p, false, fmt.Errorf("batch of queue %s up to tick %d: %w", w.queue, o.tick, err)
 	}
 	p.Did = DidBatch
+	if !plan.Tick && len(o.ticks) > 1 {
+		w.traceOthers(ctx, p, o, o.ticks[:len(o.ticks)-1], began)
+	}
 	if err := w.o.hook("c"); err != nil {
-		return p, err
+		return p, false, err
 	}
 	if plan.Tick {
-		return p, w.writeTick(ctx, tick{ID: o.tick, Time: o.time, Seq: o.seq})
+		err = w.writeTick(ctx, tick{ID: o.tick, Time: o.time, Seq: o.seq})
 	}
-	return p, nil
+	return p, o.lastOf(1), err
 }
 
 // bring is transaction c: all events, what they ask for, and the position.
@@ -254,17 +273,16 @@ func guarded(f func() error) (err error) {
 // moveSQL moves the position if it is where the batch begins, and nobody holds the node for paused or has changed its
 // role or provider since the state was read.
 const moveSQL = `
-with n as materialized (
-    select n.queue_name
-      from pgq_node.node_info n
-     where n.queue_name = $1 and n.node_name = $6 and n.node_type = $7
-        or n.queue_name = $8 and n.node_type = $9
-       for share)
 update pgq_node.local_state s
    set last_tick_id = $4, cur_error = null
  where s.queue_name = $1 and s.consumer_name = $2 and s.last_tick_id = $3 and s.provider_node = $5
    and not (s.paused and s.uptodate)
-   and (select count(*) from n) = case when $8 = '' then 1 else 2 end`
+   and (select count(*)
+          from (select n.queue_name
+                  from pgq_node.node_info n
+                 where n.queue_name = $1 and n.node_name = $6 and n.node_type = $7
+                    or n.queue_name = $8 and n.node_type = $9
+                   for share) n) = case when $8 = '' then 1 else 2 end`
 
 // move is the end of transaction c: nothing of it stays if the node is not where it was.
 func (w *Worker) move(ctx context.Context, tx pgx.Tx, plan Plan, s WorkerState, o *offer, maxID int64) error {
@@ -302,4 +320,15 @@ func (w *Worker) trace(ctx context.Context, p Pass, o *offer) (context.Context, 
 		return ctx, func(Pass, error) {}
 	}
 	return startBatchSpan(ctx, w.o.Tracer, w.queue, p, o, time.Now())
+}
+
+// traceOthers makes the spans of the ticks that came together with the one that has its span.
+func (w *Worker) traceOthers(ctx context.Context, p Pass, o *offer, ticks []tick, began time.Time) {
+	if w.o.Tracer == nil {
+		return
+	}
+	for _, t := range ticks {
+		_, done := startBatchSpan(ctx, w.o.Tracer, w.queue, p, &offer{id: o.id, prev: o.prev, tick: t.ID, time: t.Time}, began)
+		done(p, nil)
+	}
 }

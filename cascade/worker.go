@@ -102,8 +102,10 @@ type Worker struct {
 	seenMark int64 // the root's global watermark, as its last event said; for sync_watermark
 	marked   time.Time
 	reported time.Time
-	report   int64 // what was reported last
-	traced   int64 // newest tick of the root that has its span
+	report   int64  // what was reported last
+	traced   int64  // newest tick of the root that has its span
+	table    string // where events went last; "" for not known
+	noTrain  bool   // the next batch goes by itself, after one that found the ground moved
 }
 
 // NewWorker makes a worker. It does no I/O. The DB, of at least three connections, stays the caller's.
@@ -246,6 +248,7 @@ func (w *Worker) step(ctx context.Context) (Pass, error) {
 	if err := w.connect(ctx, s); err != nil {
 		return p, err
 	}
+	w.link.merge = w.merges(plan)
 	o, err := w.offered(ctx)
 	if err == nil {
 		err = w.o.hook("b")
@@ -307,9 +310,12 @@ func (w *Worker) idle(ctx context.Context, plan Plan, p Pass) (Pass, error) {
 	return p, nil
 }
 
-// serve does what the offered batch needs.
-func (w *Worker) serve(ctx context.Context, plan Plan, p Pass, o *offer) (Pass, error) {
-	s := p.State
+// serve does what the offered batch needs, or the part of it that comes next.
+func (w *Worker) serve(ctx context.Context, plan Plan, p Pass, whole *offer) (Pass, error) {
+	s, o := p.State, whole
+	if plan.Tick {
+		o = whole.car(s.Completed)
+	}
 	verdict, err := plan.Judge(o.prev, o.tick, s.Completed, s.Top)
 	if err != nil {
 		return p, fmt.Errorf("queue %s at provider %s: %w", w.queue, w.link.node, err)
@@ -317,7 +323,7 @@ func (w *Worker) serve(ctx context.Context, plan Plan, p Pass, o *offer) (Pass, 
 	p.PrevTick, p.Tick, p.TickTime = o.prev, o.tick, o.time
 	switch verdict {
 	case WaitForTarget:
-		w.link.ahead = o
+		w.link.ahead = whole
 		p.Did = DidWait
 		err := w.publish(ctx, plan, s, min(s.Completed, o.prev), o.prev)
 		if err == nil {
@@ -325,7 +331,7 @@ func (w *Worker) serve(ctx context.Context, plan Plan, p Pass, o *offer) (Pass, 
 		}
 		return p, err
 	case FetchTick:
-		w.link.ahead = o
+		w.link.ahead = whole
 		p.Did = DidFinish
 		return p, w.fetchTick(ctx, s.Top, s.Completed)
 	case WriteTick:
@@ -338,13 +344,18 @@ func (w *Worker) serve(ctx context.Context, plan Plan, p Pass, o *offer) (Pass, 
 		p.Did = DidFinish
 	default:
 		began := time.Now()
-		if p, err = w.take(ctx, plan, p, o); err != nil || p.Did != DidBatch {
+		all := false
+		if p, all, err = w.take(ctx, plan, p, o); err != nil || p.Did != DidBatch {
 			return p, err
 		}
 		p.Took = time.Since(began)
 		p.Top = max(p.Top, o.tick)
+		if !all {
+			w.link.ahead = whole
+			return p, nil
+		}
 	}
-	return p, w.conclude(ctx, plan, p, o)
+	return p, w.conclude(ctx, plan, p, whole)
 }
 
 // conclude is what follows the commit of a batch at the provider: e and f. It also runs when the worker is told to stop.
@@ -375,11 +386,7 @@ func settle(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 }
 
-// writeTick makes a tick of the provider the newest one of the own queue. (commit d)
-func (w *Worker) writeTick(ctx context.Context, t tick) error {
-	ctx, cancel := settle(ctx)
-	defer cancel()
-	const writeTick = `
+const writeTickSQL = `
 select pgq.ticker($1, $2, $3, $4)
   from (select coalesce((
             select t.tick_id
@@ -389,8 +396,13 @@ select pgq.ticker($1, $2, $3, $4)
              order by t.tick_queue desc, t.tick_id desc
              limit 1), 0) as id) top
  where top.id < $2`
+
+// writeTick makes a tick of the provider the newest one of the own queue. (commit d)
+func (w *Worker) writeTick(ctx context.Context, t tick) error {
+	ctx, cancel := settle(ctx)
+	defer cancel()
 	err := w.row.inOne(ctx, func(b *pgx.Batch) {
-		b.Queue(writeTick, w.queue, t.ID, t.Time, t.Seq)
+		b.Queue(writeTickSQL, w.queue, t.ID, t.Time, t.Seq)
 		// The original says nothing of ticks from outside; twice the same in one transaction is once.
 		b.Queue(`select pg_catalog.pg_notify($1, $2)`, pgq.WakeupChannel(w.queue), fmt.Sprint(t.ID))
 	})
