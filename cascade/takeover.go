@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/skytools/skyd/pgq"
@@ -183,6 +184,7 @@ func (a *Admin) runSwitchover(ctx context.Context, t *Takeover) (*Result, error)
 	if !r.Proof.Equal() {
 		return r, fmt.Errorf("%w: ticks %d to %d are not the same on %s and %s", ErrNeedsPerson, r.Proof.FromTick, r.Proof.FinalTick, t.Old, t.New)
 	}
+	a.unsubscribeRoot(ctx, t.New, r)
 	a.moveOthers(ctx, t, r)
 	return r, nil
 }
@@ -252,7 +254,33 @@ func (a *Admin) Resume(ctx context.Context, old, node string, back bool, o Takeo
 	if j != nil {
 		r.Proof, err = op.prove(ctx)
 	}
+	a.unsubscribeRoot(ctx, op.new, r)
 	return r, err
+}
+
+// unsubscribeRoot ends what a node that has become root still has at a branch from which it read. Nobody waits for that
+// branch: what cannot be ended is told, and status shows it.
+func (a *Admin) unsubscribeRoot(ctx context.Context, root string, r *Result) {
+	top, err := a.Topology(ctx)
+	if err != nil {
+		r.left("subscriptions of "+root, err)
+		return
+	}
+	if n := top.Node(root); n == nil || n.Type != Root {
+		return
+	}
+	for _, p := range top.live() {
+		if p.Name == root || !slices.ContainsFunc(p.site.subscribers, func(s Subscriber) bool { return s.Node == root }) {
+			continue
+		}
+		db, err := a.node(ctx, p)
+		if err == nil {
+			_, err = UnregisterSubscriber(ctx, db, a.queue, root)
+		}
+		if err != nil {
+			r.left("subscription of "+root+" at "+p.Name, err)
+		}
+	}
 }
 
 // findOpen looks for the open operation of the queue: here, then on the other members.

@@ -255,11 +255,14 @@ func nodeOf(s *site) *Node {
 	return n
 }
 
-// guessProviders finds where a node that did not answer reads from: the first that has it as a subscriber.
+// guessProviders finds where a node that did not answer reads from: the first that has it as a subscriber. A subscription
+// may be left from before the node became the root: nobody reads from a node that reads from it, and the newest term
+// names its root.
 func (t *Topology) guessProviders() {
+	root := t.newestRoot()
 	for _, n := range t.Nodes {
 		for _, p := range t.Nodes {
-			if n.Provider != "" || n.State == Alive || p == n {
+			if n.Provider != "" || n.State == Alive || p == n || n.Name == root || t.Below(p.Name, n.Name) {
 				continue
 			}
 			for _, s := range p.site.subscribers {
@@ -269,6 +272,17 @@ func (t *Topology) guessProviders() {
 			}
 		}
 	}
+}
+
+// newestRoot is the root of the newest term that a node which answers knows; empty when none does.
+func (t *Topology) newestRoot() (root string) {
+	newest := int64(0)
+	for _, n := range t.Nodes {
+		if n.State == Alive && n.Term != nil && n.Term.Term > newest {
+			newest, root = n.Term.Term, n.Term.Root
+		}
+	}
+	return root
 }
 
 // measure fills in the lags.
