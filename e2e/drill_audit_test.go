@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -190,13 +191,27 @@ func (d *drill) settle() {
 		}
 		return open == ""
 	})
-	root := d.root()
+	root, complained := d.root(), time.Now()
 	d.changed(true, time.Time{})
 	for _, n := range d.names {
 		d.eventually(n+" is not paused", func() bool {
 			return d.query(n, `select count(*) from pgq_node.local_state where paused`) == "0"
 		})
 	}
+	d.eventually("skyd node status finds no fault", func() bool {
+		code, out := d.node(root, "status")
+		var status struct {
+			Problems []string `json:"problems"`
+		}
+		if code != 0 || json.Unmarshal([]byte(out), &status) != nil {
+			return false
+		}
+		if len(status.Problems) > 0 && time.Since(complained) > 10*time.Second {
+			complained = time.Now()
+			d.t.Logf("status: %q", status.Problems)
+		}
+		return len(status.Problems) == 0
+	})
 	if got := d.query(root, `select queue_disable_insert::text || queue_external_ticker from pgq.queue`); got != "falsefalse" {
 		d.t.Fatalf("root %s is closed: %s", root, got)
 	}

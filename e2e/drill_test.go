@@ -238,7 +238,10 @@ func jsonOf(o *output) string {
 
 func (d *drill) begin(at string, args ...string) *process {
 	d.t.Helper()
-	args = append(append([]string{"node"}, args...), "--queue", "orders", "--db", d.nodes[at].dsn(), "--timeout", "30s", "--yes",
+	if !slices.Contains([]string{"change-provider", "create", "status"}, args[0]) { // which ask nobody
+		args = append(args, "--yes")
+	}
+	args = append(append([]string{"node"}, args...), "--queue", "orders", "--db", d.nodes[at].dsn(), "--timeout", "30s",
 		"-o", "json", "--connect-timeout", "2s")
 	return background(d.t, nil, binary, args...)
 }
@@ -276,7 +279,7 @@ func (d *drill) failover(root, target string, others []string) string {
 	takeover := []string{"takeover", root, "--target", target, "--dead-root", "--all", "--allow-data-loss", "--force"}
 	var plan plannedFailover
 	d.eventually("a plan for a failover", func() bool {
-		code, out := d.node(target, append(takeover, "--dry-run")...)
+		code, out := d.node(target, append(slices.Clone(takeover), "--dry-run")...)
 		return code == 0 && json.Unmarshal([]byte(out), &plan) == nil && plan.Loss.LastTick > 0
 	})
 	code, out := d.amid(bystander, target, takeover...)
