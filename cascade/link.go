@@ -119,6 +119,9 @@ func (l *link) next(ctx context.Context) (*offer, error) {
 	l.asked = time.Now()
 	sql, args, scan := l.nextOffer()
 	o, err := scan(l.db.QueryRow(ctx, sql, args...))
+	if errors.Is(err, errTicksMissing) {
+		o, err = scan(l.db.QueryRow(ctx, sql, args...))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("next batch of queue %s for %s at provider %s: %w", l.queue, l.consumer, l.node, err)
 	}
@@ -137,7 +140,9 @@ func (l *link) finish(ctx context.Context, o *offer) error {
 	err := results.QueryRow().Scan(&n)
 	var ahead *offer
 	if err == nil {
-		ahead, err = scan(results.QueryRow())
+		if ahead, err = scan(results.QueryRow()); errors.Is(err, errTicksMissing) {
+			l.asked, err = time.Time{}, nil // ask at once
+		}
 	}
 	err = errors.Join(err, results.Close())
 	if err != nil {

@@ -71,10 +71,14 @@ func scanMergedOffer(row pgx.Row) (*offer, error) {
 		o.ticks = append(o.ticks, tick{ID: ids[i], Time: times[i], Seq: seqs[i], snapshot: snapshots[i]})
 	}
 	if len(o.ticks) == 0 || o.ticks[len(o.ticks)-1].ID != o.tick {
-		return nil, pgq.ErrPositionLost
+		return nil, errTicksMissing
 	}
 	return o, nil
 }
+
+// errTicksMissing: the batch was opened up to a tick that is newer than the statement which opened it. It is open now, so
+// the next statement sees all its ticks.
+var errTicksMissing = errors.New("ticks of the batch are not visible yet")
 
 // withMore is a row that has more columns than the one who scans it knows.
 type withMore struct {

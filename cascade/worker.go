@@ -17,7 +17,8 @@ import (
 // ErrOtherNode: the database holds another node of the queue than the worker was made for.
 var ErrOtherNode = errors.New("the database holds another node")
 
-// Batch tells an Applier what it applies.
+// Batch tells an Applier what it applies: the events from one tick to another. On a leaf there may be more ticks of the
+// provider between the two, when several were waiting.
 type Batch struct {
 	Queue    string
 	Node     string

@@ -202,7 +202,9 @@ func (m *machine) startDaemon() {
 }
 
 // kill ends the server or the daemon by signal 9. That it has ended before is no error.
-func (m *machine) kill(name string) { _, _ = m.run("kill -9 $(head -1 /tmp/"+name+".pid); rm /tmp/"+name+".pid", false) }
+func (m *machine) kill(name string) {
+	_, _ = m.run("kill -9 $(head -1 /tmp/"+name+".pid); rm /tmp/"+name+".pid", false)
+}
 
 // crash ends everything on the machine at once.
 func (m *machine) crash() {

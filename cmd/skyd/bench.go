@@ -32,8 +32,8 @@ func newBenchCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench [--db DSN] [--only TABLE,...] [--check]",
 		Short: "measure skyd's queues against the physical limit and against other queues",
-		Long: `Measures producing, change capture, consuming, latency, what an idle ticker costs and what an open transaction does,
-each next to what PostgreSQL alone needs for the same rows and to the other queues that are found: the original PgQ in
+		Long: `Measures producing, change capture, consuming, latency, what an idle ticker costs, what an open transaction does, and
+cascades (copy of a branch, lag over two hops, pause of a switchover), each next to what PostgreSQL alone needs for the same rows and to the other queues that are found: the original PgQ in
 C where the server has the extension, its Python consumer where python3 has the modules, PgQue and pgmq from a file of
 SQL, River in a build with -tags river. What is not found is printed as absent.
 

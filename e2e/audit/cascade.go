@@ -211,11 +211,7 @@ func same(root, c Copy) *Violation {
 			return broken(Different, c.Node, 0, "tick number %d of %d to %d is %+v, at root %s %+v", i, first, last, at(y, i), root.Node, at(x, i))
 		}
 	} else {
-		if len(c.Events) == 0 || len(root.Ticks) == 0 {
-			return broken(Unrecorded, c.Node, 0, "has no events")
-		}
-		first = max(c.Events[0].Tick, root.Ticks[0].ID)
-		last = root.Ticks[len(root.Ticks)-1].ID
+		return applied(root, c)
 	}
 	window := func(all []CopiedEvent) (in []CopiedEvent) {
 		for _, ev := range all {
@@ -229,6 +225,42 @@ func same(root, c Copy) *Violation {
 	x, y := window(root.Events), window(c.Events)
 	if i := differs(x, y); i >= 0 {
 		return broken(Different, c.Node, 0, "event number %d of ticks %d to %d is %+v, at root %s %+v", i, first, last, at(y, i), root.Node, at(x, i))
+	}
+	return nil
+}
+
+// applied compares what a leaf has applied with what the root has. A leaf may take several ticks at once: an event may have
+// a later tick there, but no event is missing, doubled or new.
+func applied(root, leaf Copy) *Violation {
+	if len(leaf.Events) == 0 || len(root.Ticks) == 0 {
+		return broken(Unrecorded, leaf.Node, 0, "has no events")
+	}
+	first, last := leaf.Events[0].Tick, root.Ticks[len(root.Ticks)-1].ID
+	type body struct {
+		id         int64
+		kind, data string
+	}
+	wanted := map[body]int64{}
+	for _, ev := range root.Events {
+		if ev.Tick > first {
+			wanted[body{ev.ID, ev.Type, ev.Data}] = ev.Tick
+		}
+	}
+	for _, ev := range leaf.Events {
+		key := body{ev.ID, ev.Type, ev.Data}
+		tick, ok := wanted[key]
+		switch {
+		case ev.Tick == first, !ok && ev.Tick > last:
+			continue
+		case !ok:
+			return broken(Different, leaf.Node, ev.ID, "has %+v once more than root %s", ev, root.Node)
+		case tick > ev.Tick:
+			return broken(Different, leaf.Node, ev.ID, "has %+v before tick %d, by which it came to root %s", ev, tick, root.Node)
+		}
+		delete(wanted, key)
+	}
+	for key, tick := range wanted {
+		return broken(Different, leaf.Node, key.id, "%d events are missing, one of them %+v of tick %d of root %s", len(wanted), key, tick, root.Node)
 	}
 	return nil
 }

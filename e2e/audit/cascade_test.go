@@ -56,7 +56,12 @@ func (s *story) check() error {
 
 func TestCascade_GoodStory(t *testing.T) {
 	t.Parallel()
-	if err := goodStory().check(); err != nil {
+	s := goodStory()
+	if err := s.check(); err != nil {
+		t.Error(err)
+	}
+	s.leaf.Events[1].Tick = 4 // with the next ones
+	if err := s.check(); err != nil {
 		t.Error(err)
 	}
 }
@@ -86,6 +91,8 @@ func TestCascade_EveryRule(t *testing.T) {
 		{"an event too few", audit.Different, "a", func(s *story) { s.branch.Events = s.branch.Events[:3] }},
 		{"an event of another kind", audit.Different, "a", func(s *story) { s.branch.Events[3].Type = "u" }},
 		{"an event twice on a leaf", audit.Different, "l", func(s *story) { s.leaf.Events = append(s.leaf.Events, s.leaf.Events[3]) }},
+		{"an event too few on a leaf", audit.Different, "l", func(s *story) { s.leaf.Events = slices.Delete(s.leaf.Events, 1, 2) }},
+		{"an event too early on a leaf", audit.Different, "l", func(s *story) { s.leaf.Events[3].Tick = 3 }},
 		{"nothing on a leaf", audit.Unrecorded, "l", func(s *story) { s.leaf.Events = nil }},
 		{"nothing on a branch", audit.Unrecorded, "a", func(s *story) { s.branch.Ticks = s.branch.Ticks[:1] }},
 	} {

@@ -12,6 +12,15 @@
 //	doubled      an event was committed twice
 //	stale        a batch was committed by a worker after it had been given to another one
 //
+// A Cascade proves the same of a queue with several nodes, fed with what writers were told and with what each node holds:
+//
+//	two roots    two nodes took events in one term, or the old one did after the new one had
+//	lost         a planned change lost an event, or the root has not what it took itself
+//	unwarned     a failover lost an event from before the time of which it had warned
+//	lost unseen  a failover lost an event, and the return of the old root did not show it
+//	different    a tick, an event, or the tick by which an event came is not the same on all nodes
+//	unrecorded   a node holds nothing, so nothing is proved
+//
 // Which of them hold for a consumer is what its Promises say. The auditor knows no database and nothing of skyd: it
 // believes only what it is told, so a test must take "committed" from the place where the effect is, not from the
 // program that caused it.

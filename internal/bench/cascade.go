@@ -185,7 +185,6 @@ func (r *run) cascadeSections(ctx context.Context) ([]section, error) {
 				l.tag = fmt.Sprintf("bench%d", l.round)
 				w := courier{
 					system: hostSkyd, name: name, send: `select pgq.insert_event('latency', '` + l.tag + `', $1)`, consume: consume,
-					startup: time.Second,
 				}
 				h := l.hosts["r"]
 				f, err := deliver(ctx, h, h.durable, w, rate, s.events)
