@@ -57,6 +57,8 @@ type Backup struct {
 	Stored      int64             `json:"stored_bytes"`
 	FilesSHA256 string            `json:"files_sha256"`
 	Base        string            `json:"base,omitempty"`
+	// Recipients are the age keys that open the backup, with the packs of older ones that it refers to.
+	Recipients  []string          `json:"recipients,omitempty"`
 	Packs       map[uint32]Pack   `json:"packs"`
 	BadPages    []BadPage         `json:"bad_pages,omitempty"`
 	Warnings    []string          `json:"warnings,omitempty"`
@@ -95,7 +97,7 @@ func (r *Repo) Manifest(ctx context.Context, b *Backup) ([]byte, error) {
 	if err = errors.Join(err, body.Close()); err != nil {
 		return nil, fmt.Errorf("%s: %w", key, err)
 	}
-	return r.unlock(text)
+	return r.unlock(text, b.Recipients)
 }
 
 // GetBackup reads one commit record. ErrNoBackup.

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 
-	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -97,7 +96,7 @@ func newFilesWriter(ctx context.Context, repo *Repo, key string) (*filesWriter, 
 	}()
 	var out io.Writer = w
 	if repo.keys != nil {
-		sealed, err := age.Encrypt(w, repo.keys.recipients...)
+		sealed, err := repo.keys.seal(w)
 		if err != nil {
 			f.abort()
 			return nil, err
@@ -157,7 +156,7 @@ func readFiles(ctx context.Context, repo *Repo, b *Backup, each func(*fileEntry)
 	defer func() { _ = body.Close() }() // read only
 	var clear io.Reader = body
 	if repo.keys != nil {
-		if clear, err = repo.keys.decrypt(body); err != nil {
+		if clear, err = repo.keys.decrypt(body, b.Recipients); err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
 	}
@@ -186,6 +185,22 @@ func readFiles(ctx context.Context, repo *Repo, b *Backup, each func(*fileEntry)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != b.FilesSHA256 {
 		return fmt.Errorf("%s: %w: its sha256 is %s, the record of the backup says %s", key, ErrDamaged, got, b.FilesSHA256)
+	}
+	return nil
+}
+
+// checkKeys makes sure that a backup can be opened, before anything else is lost. ErrNoKey.
+func (r *Repo) checkKeys(ctx context.Context, b *Backup) error {
+	if r.keys == nil {
+		return nil
+	}
+	body, err := r.Get(ctx, r.filesKey(b.ID), 0, maxHeader)
+	if err == nil {
+		_, err = r.keys.decrypt(body, b.Recipients)
+		err = errors.Join(err, body.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("backup %s: %w", b.ID, err)
 	}
 	return nil
 }

@@ -211,7 +211,14 @@ func (run *backupRun) inspect(ctx context.Context) error {
 func (run *backupRun) choose(ctx context.Context) error {
 	b := run.b
 	b.Kind, b.Annotations = BackupFull, run.o.Annotations
+	if k := run.repo.keys; k != nil {
+		b.Recipients = k.names
+	}
 	if run.o.Kind != BackupIncr {
+		return nil
+	}
+	if k := run.repo.keys; k != nil && len(k.identities) == 0 {
+		run.o.Note("without encryption.identity_file older backups cannot be read: this one becomes full")
 		return nil
 	}
 	all, err := run.repo.Backups(ctx)
@@ -220,6 +227,10 @@ func (run *backupRun) choose(ctx context.Context) error {
 	}
 	for _, other := range slices.Backward(all) {
 		if other.System == b.System && len(other.BadPages) == 0 {
+			if !slices.Equal(other.Recipients, b.Recipients) {
+				run.o.Note("backup " + other.ID + " is encrypted for other keys: this one becomes full, so that the new keys are enough for it")
+				return nil
+			}
 			b.Kind, b.Base, run.base = BackupIncr, other.ID, other
 			return nil
 		}

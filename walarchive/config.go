@@ -154,7 +154,8 @@ type FetchConfig struct {
 type Encryption struct {
 	// Public keys (age1...) that can open what is written from now on. Empty: objects are not encrypted.
 	Recipients []string `koanf:"recipients"`
-	// File with the secret age keys that open the objects. Not needed on a host that only writes.
+	// File with the secret age keys that open the objects, old ones too as long as something is encrypted for them. Not needed
+	// on a host that only writes.
 	IdentityFile string `koanf:"identity_file"`
 	// File with the key of the tags by which encrypted objects are compared without being opened; setup makes it. The
 	// same one on all hosts that write.
@@ -218,6 +219,9 @@ func (c Config) Validate() (faults []Fault) {
 	}
 	faults = append(faults, c.validateBackups()...)
 	faults = append(faults, c.validateKeeping()...)
+	if len(c.Encryption.Recipients) == 0 && c.Encryption.IdentityFile != "" {
+		add("encryption.recipients", "is missing: whose keys may open what is written")
+	}
 	for _, r := range c.Encryption.Recipients {
 		if !strings.HasPrefix(r, "age1") {
 			add("encryption.recipients", "must be age public keys (age1...)")

@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"filippo.io/age"
@@ -21,20 +22,21 @@ var ErrNoKey = errors.New("no key for the encrypted repository: set encryption.i
 
 // keys are what encryption needs, read from the files. nil: no encryption.
 type keys struct {
-	recipients []age.Recipient
+	recipients []age.Recipient // none: to read only
+	names      []string        // of the recipients, sorted
 	identities []age.Identity
-	tagKey     []byte
+	tagKey     []byte // nil, to read only: age alone proves what is read
 }
 
-// loadKeys reads the key files; nil without encryption.
+// loadKeys reads the key files; nil without encryption. Without recipients the keys are good for reading.
 func loadKeys(c Encryption) (*keys, error) {
-	if len(c.Recipients) == 0 {
-		if c.IdentityFile != "" || c.TagKeyFile != "" {
+	if len(c.Recipients) == 0 && c.IdentityFile == "" {
+		if c.TagKeyFile != "" {
 			return nil, errors.New("encryption.recipients is missing: whose keys may open what is written")
 		}
 		return nil, nil
 	}
-	k := &keys{}
+	k := &keys{names: slices.Sorted(slices.Values(c.Recipients))}
 	for i, text := range c.Recipients {
 		rs, err := age.ParseRecipients(strings.NewReader(text))
 		if err != nil {
@@ -50,6 +52,9 @@ func loadKeys(c Encryption) (*keys, error) {
 		if k.identities, err = age.ParseIdentities(bytes.NewReader(text)); err != nil {
 			return nil, fmt.Errorf("encryption.identity_file %s: it holds no age identity", c.IdentityFile)
 		}
+	}
+	if c.TagKeyFile == "" && len(c.Recipients) == 0 {
+		return k, nil
 	}
 	if c.TagKeyFile == "" {
 		return nil, errors.New("encryption.tag_key_file is missing: encrypted objects are compared with it")
@@ -87,18 +92,30 @@ func MakeTagKey(c Encryption) error {
 
 // tagKeyID names a tag key without giving it away.
 func (k *keys) tagKeyID() string {
-	if k == nil {
+	if k == nil || k.tagKey == nil {
 		return ""
 	}
 	sum := sha256.Sum256(append([]byte("skyd tag key id: "), k.tagKey...))
 	return hex.EncodeToString(sum[:8])
 }
 
-// encrypt appends an age file with the content to w.
-func (k *keys) encrypt(w io.Writer, content []byte) error {
+// seal is a writer whose content arrives encrypted at w.
+func (k *keys) seal(w io.Writer) (io.WriteCloser, error) {
+	if len(k.recipients) == 0 {
+		return nil, fmt.Errorf("%w: encryption.recipients is missing: nothing can be written to the encrypted repository", errUsage)
+	}
 	e, err := age.Encrypt(w, k.recipients...)
 	if err != nil {
-		return fmt.Errorf("encrypt: %w", err)
+		return nil, fmt.Errorf("encrypt: %w", err)
+	}
+	return e, nil
+}
+
+// encrypt appends an age file with the content to w.
+func (k *keys) encrypt(w io.Writer, content []byte) error {
+	e, err := k.seal(w)
+	if err != nil {
+		return err
 	}
 	if _, err := e.Write(content); err != nil {
 		return fmt.Errorf("encrypt: %w", err)
@@ -106,14 +123,18 @@ func (k *keys) encrypt(w io.Writer, content []byte) error {
 	return e.Close()
 }
 
-// decrypt opens an age file.
-func (k *keys) decrypt(r io.Reader) (io.Reader, error) {
+// decrypt opens an age file that was made for recipients.
+func (k *keys) decrypt(r io.Reader, recipients []string) (io.Reader, error) {
+	whose := ""
+	if len(recipients) > 0 {
+		whose = "; this object is for " + strings.Join(recipients, ", ")
+	}
 	if len(k.identities) == 0 {
-		return nil, ErrNoKey
+		return nil, fmt.Errorf("%w%s", ErrNoKey, whose)
 	}
 	clear, err := age.Decrypt(r, k.identities...)
 	if none := (*age.NoIdentityMatchError)(nil); errors.As(err, &none) {
-		return nil, fmt.Errorf("%w: none of its keys opens this object", ErrNoKey)
+		return nil, fmt.Errorf("%w to a file that holds the right key, beside those it has%s", ErrNoKey, whose)
 	}
 	return clear, err
 }

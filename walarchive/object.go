@@ -45,6 +45,8 @@ type Header struct {
 	Writer   string    `json:"writer"`
 	Time     time.Time `json:"time"`
 	Prev     string    `json:"prev,omitempty"` // name of the segment before
+	// Recipients are the age keys that open an encrypted object.
+	Recipients []string `json:"recipients,omitempty"`
 }
 
 // Meta is the header as meta data of a storage that keeps some.
@@ -208,7 +210,7 @@ func (r *Repo) stamp(h Header, content []byte) Header {
 	if r.keys != nil {
 		mac := hmac.New(sha256.New, r.keys.tagKey)
 		mac.Write(content) // never fails
-		h.Tag, h.SHA256 = hex.EncodeToString(mac.Sum(nil)), ""
+		h.Tag, h.SHA256, h.Recipients = hex.EncodeToString(mac.Sum(nil)), "", r.keys.names
 		return h
 	}
 	sum := sha256.Sum256(content)
@@ -226,7 +228,7 @@ func (r *Repo) unseal(w io.Writer, body io.Reader) (Header, error) {
 	}
 	var clear io.Reader = src
 	if r.keys != nil {
-		if clear, err = r.keys.decrypt(src); err != nil {
+		if clear, err = r.keys.decrypt(src, h.Recipients); err != nil {
 			return h, src.blame(err)
 		}
 	}
@@ -249,6 +251,10 @@ func (r *Repo) unseal(w io.Writer, body io.Reader) (Header, error) {
 	switch got := hex.EncodeToString(mac.Sum(nil)); {
 	case int64(n) != h.Bytes:
 		return h, fmt.Errorf("%w: %s has %d bytes, its header says %d", ErrDamaged, h.Name, int64(n), h.Bytes)
+	case r.keys != nil && r.keys.tagKey == nil: // age has proved it; the CRC tells an object that is another one
+		if sum := fmt.Sprintf("%08x", crc.Sum32()); sum != h.CRC32C {
+			return h, fmt.Errorf("%w: the CRC of %s is %s, its header says %s", ErrDamaged, h.Name, sum, h.CRC32C)
+		}
 	case got != want:
 		return h, fmt.Errorf("%w: the hash of %s is %.16s…, its header says %.16s…", ErrDamaged, h.Name, got, want)
 	}

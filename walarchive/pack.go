@@ -55,11 +55,11 @@ func (r *Repo) lock(frame []byte) ([]byte, error) {
 }
 
 // unlock undoes lock.
-func (r *Repo) unlock(frame []byte) ([]byte, error) {
+func (r *Repo) unlock(frame []byte, recipients []string) ([]byte, error) {
 	if r.keys == nil {
 		return frame, nil
 	}
-	clear, err := r.keys.decrypt(bytes.NewReader(frame))
+	clear, err := r.keys.decrypt(bytes.NewReader(frame), recipients)
 	if err != nil {
 		return nil, err
 	}

@@ -37,6 +37,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// identitySuffix is behind the name of a repository's directory in that of a file with the keys that open it.
+const identitySuffix = ".identity"
+
 // fetchMain is the restore_command of restored servers: fetch from a directory, the way the real one does.
 func fetchMain(repo, name, dest string) int {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -51,6 +54,9 @@ func fetchMain(repo, name, dest string) int {
 	}
 	c := walarchive.DefaultConfig()
 	c.Source, c.Fetch.Patience = "main", time.Second
+	if _, err := os.Stat(repo + identitySuffix); err == nil {
+		c.Encryption.IdentityFile = repo + identitySuffix
+	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	a, err := walarchive.OpenArchive(ctx, st, c, log)
 	if err != nil {

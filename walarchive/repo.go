@@ -74,7 +74,7 @@ func OpenRepo(ctx context.Context, s Storage, source string, o RepoOptions) (*Re
 		return nil, fmt.Errorf("%w: the repository %s has version %d, this skyd knows version %d", errUsage, s, r.Info.Version, repoVersion)
 	case r.Info.Encrypted != (k != nil):
 		return nil, fmt.Errorf("%w: the repository %s is encrypted: %t, but encryption is configured: %t", errUsage, s, r.Info.Encrypted, k != nil)
-	case r.Info.TagKeyID != k.tagKeyID():
+	case r.Info.TagKeyID != k.tagKeyID() && (k == nil || k.tagKey != nil):
 		return nil, fmt.Errorf("%w: the repository %s was made with another encryption.tag_key_file", errUsage, s)
 	}
 	return r, nil

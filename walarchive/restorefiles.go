@@ -274,7 +274,7 @@ func (run *restoreRun) readSpan(ctx context.Context, s span, raw []byte) ([]byte
 
 // openBlock decodes the frame of a block, and proves its content.
 func (r *Repo) openBlock(dec *zstd.Decoder, p blockPlace, frame, clear []byte) ([]byte, error) {
-	packed, err := r.unlock(frame)
+	packed, err := r.unlock(frame, nil)
 	if err != nil {
 		return clear, err
 	}
@@ -282,7 +282,7 @@ func (r *Repo) openBlock(dec *zstd.Decoder, p blockPlace, frame, clear []byte) (
 	if err == nil && len(clear) != p.file.entry.length(p.index) {
 		err = fmt.Errorf("it has %d bytes, expected %d", len(clear), p.file.entry.length(p.index))
 	}
-	if err == nil && r.blockSum(clear) != p.Sum {
+	if err == nil && (r.keys == nil || r.keys.tagKey != nil) && r.blockSum(clear) != p.Sum {
 		err = errors.New("its hash is another one")
 	}
 	if err != nil {

@@ -136,6 +136,9 @@ func (r *Repo) PlanRestore(ctx context.Context, o RestoreOptions) (*RestorePlan,
 	if err := r.chooseBackup(ctx, p); err != nil {
 		return nil, err
 	}
+	if err := r.checkKeys(ctx, p.Backup); err != nil {
+		return nil, err
+	}
 	p.Bytes = p.Backup.Bytes
 	p.Segments = int64((p.Cover.End - p.Backup.StartLSN) / LSN(p.Backup.SegmentSize))
 	if err := p.place(); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,8 +47,10 @@ source, an entry of the section wal of the configuration.`,
 
 // walFlags choose the source that a command works on.
 type walFlags struct {
-	source  string
-	storage string
+	source   string
+	storage  string
+	identity string
+	tagKey   string
 }
 
 // register declares --source.
@@ -58,13 +61,19 @@ func (f *walFlags) register(cmd *cobra.Command) {
 // registerStorage declares --storage, for commands that can do without a configuration.
 func (f *walFlags) registerStorage(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.storage, "storage", "", "`URL` of the repository, in place of the configured one")
+	cmd.Flags().StringVar(&f.identity, "identity-file", "", "`FILE` with the age keys of an encrypted repository, with --storage")
+	cmd.Flags().StringVar(&f.tagKey, "tag-key-file", "", "`FILE` with the tag key of an encrypted repository, if there is one")
 }
 
 // walSource finds the source of a command in the configuration; with --storage none is needed.
 func (a *app) walSource(ctx context.Context, f walFlags) (walarchive.Config, configs.Config, error) {
+	if f.storage == "" && f.identity+f.tagKey != "" {
+		return walarchive.Config{}, configs.Config{}, usageError("--identity-file and --tag-key-file go with --storage")
+	}
 	if f.storage != "" && a.configFile == "" {
 		c := walarchive.DefaultConfig()
 		c.Source, c.Storage = f.source, f.storage
+		c.Encryption.IdentityFile, c.Encryption.TagKeyFile = f.identity, f.tagKey
 		if c.Source == "" {
 			return c, configs.Config{}, usageError("which source? give --source NAME with --storage")
 		}
@@ -79,6 +88,8 @@ func (a *app) walSource(ctx context.Context, f walFlags) (walarchive.Config, con
 		if f.source == w.Source || f.source == "" && len(all.WAL) == 1 {
 			if f.storage != "" {
 				w.Storage = f.storage
+				w.Encryption.IdentityFile = cmp.Or(f.identity, w.Encryption.IdentityFile)
+				w.Encryption.TagKeyFile = cmp.Or(f.tagKey, w.Encryption.TagKeyFile)
 			}
 			return w, all.Config, nil
 		}

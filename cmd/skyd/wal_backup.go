@@ -60,7 +60,7 @@ func backupFailure(err error) error {
 	switch classified := (*commandError)(nil); {
 	case err == nil || errors.As(err, &classified):
 		return err
-	case errors.Is(err, walarchive.ErrOptions):
+	case errors.Is(err, walarchive.ErrOptions), errors.Is(err, walarchive.ErrNoKey):
 		return withExit(exitUsage, "", err)
 	case errors.Is(err, walarchive.ErrNoBackup):
 		return withExit(exitMissing, "see them with: skyd wal list", err)

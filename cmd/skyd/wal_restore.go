@@ -162,6 +162,16 @@ func (a *app) fetchCommand(w walarchive.Config, f walFlags) (string, error) {
 		return "", err
 	}
 	words := []string{self, "wal", "fetch", "--source=" + w.Source, "--storage=" + w.Storage}
+	for _, p := range [][2]string{{"--identity-file=", f.identity}, {"--tag-key-file=", f.tagKey}} {
+		if p[1] == "" {
+			continue
+		}
+		path, err := filepath.Abs(p[1])
+		if err != nil {
+			return "", err
+		}
+		words = append(words, p[0]+path)
+	}
 	for i, word := range words {
 		words[i] = runtime.ShellWord(word)
 	}
