@@ -54,9 +54,9 @@ type Backup struct {
 	Files    int               `json:"files"`
 	Bytes    int64             `json:"bytes"`
 	// Stored is what this backup added to the repository.
-	Stored      int64             `json:"stored_bytes"`
-	FilesSHA256 string            `json:"files_sha256"`
-	Base        string            `json:"base,omitempty"`
+	Stored      int64  `json:"stored_bytes"`
+	FilesSHA256 string `json:"files_sha256"`
+	Base        string `json:"base,omitempty"`
 	// Recipients are the age keys that open the backup, with the packs of older ones that it refers to.
 	Recipients  []string          `json:"recipients,omitempty"`
 	Packs       map[uint32]Pack   `json:"packs"`
