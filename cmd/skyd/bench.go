@@ -31,16 +31,17 @@ func newBenchCommand(a *app) *cobra.Command {
 	var flags benchFlags
 	cmd := &cobra.Command{
 		Use:   "bench [--db DSN] [--only TABLE,...] [--check]",
-		Short: "measure skyd's queues against the physical limit and against other queues",
+		Short: "measure skyd against the physical limit and against its peers",
 		Long: `Measures producing, change capture, consuming, latency, what an idle ticker costs, what an open transaction does, and
 cascades (copy of a branch, lag over two hops, pause of a switchover), each next to what PostgreSQL alone needs for the same rows and to the other queues that are found: the original PgQ in
 C where the server has the extension, its Python consumer where python3 has the modules, PgQue and pgmq from a file of
-SQL, River in a build with -tags river. What is not found is printed as absent.
+SQL, River in a build with -tags river. The table wal measures the WAL archive beside cp, the tools of PostgreSQL and pgBackRest; it
+needs skyd-wal beside this program. What is not found is printed as absent.
 
 Without --db a throw-away PostgreSQL is started from the programs on this machine. With it, the databases skyd_bench_...
 are made on that server and dropped at the end, also after Ctrl-C; the named database itself is not written to. The role
 must be able to create databases. Use a server and a machine that do nothing else: a run of all tables takes the better
-part of an hour, and both cores.
+part of an hour, and both cores. The table wal always has a server of its own.
 
 Rounds are interleaved and the order rotates; figures are medians (min to max), and ratios are medians of the ratios of
 each round. Only ratios of one run mean something. With --check the exit code is 1 when one of the project's musts is

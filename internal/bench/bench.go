@@ -22,6 +22,7 @@ const (
 	tableIdle    = "idle"
 	tablePinned  = "pinned"
 	tableCascade = "cascade"
+	tableWAL     = "wal"
 )
 
 // Options say what to measure. The zero value measures everything on a server of its own.
@@ -40,6 +41,8 @@ type Options struct {
 	Pgmq  string
 	// Python is an interpreter that may have the original's modules. Defaults to the first one found that has them.
 	Python string
+	// Programs is the directory of skyd and skyd-wal for the table wal. Defaults to the one of this program.
+	Programs string
 	// Version is what this program calls itself.
 	Version string
 	// Say gets a line for each step. Defaults to silence.
@@ -60,6 +63,9 @@ type sizes struct {
 	batches                          int // under a pinned xmin
 	branch                           int // events of 200 bytes that a branch copies
 	hops                             []int
+	segments                         int // of WAL
+	tables, tableRows                int // of the database that is backed up
+	commits                          int // of each client, that wait for a receiver
 	noSlow                           bool
 }
 
@@ -69,18 +75,20 @@ var (
 		drain: 100_000, drainSlow: 20_000, rates: []int{10, 1000, 5000}, latency: 2500 * time.Millisecond,
 		idleQueues: []int{1, 100, 1000}, settle: 200 * time.Second, idle: time.Minute, batches: 3000,
 		branch: 50_000, hops: []int{10, 100, 1000},
+		segments: 16, tables: 4, tableRows: 200_000, commits: 150,
 	}
 	quickSizes = sizes{
 		single: 300, durable: 50, pipelined: 2000, bulk: 20_000, captureRows: 2000, captureSingle: 200,
 		drain: 10_000, drainSlow: 2000, rates: []int{10, 1000, 5000}, latency: time.Second,
 		idleQueues: []int{1, 100}, settle: 4 * time.Second, idle: 2 * time.Second, batches: 200,
 		branch: 5000, hops: []int{10, 100, 1000},
+		segments: 6, tables: 2, tableRows: 50_000, commits: 20,
 	}
 )
 
 // TableNames are the tables there are, in the order of a run.
 func TableNames() []string {
-	return []string{tableInsert, tableCapture, tableDrain, tableLatency, tableIdle, tablePinned, tableCascade}
+	return []string{tableInsert, tableCapture, tableDrain, tableLatency, tableIdle, tablePinned, tableCascade, tableWAL}
 }
 
 // Validate tells whether the options name tables that exist.
@@ -122,6 +130,8 @@ type run struct {
 	fleet *fleet
 	meter *meter
 	hosts map[string]*host // of the tables that share databases; nil when absent
+	// closers end what a table has started, after its last section.
+	closers []func(ctx context.Context) error
 }
 
 // Run measures. An error means that there are no figures: something broke, or events were lost. When ctx ends, the
@@ -194,7 +204,7 @@ type tableDef struct {
 // tables are all tables in the order of a run.
 func (r *run) tables() []tableDef {
 	return []tableDef{r.insertTable(), r.captureTable(), r.drainTable(), r.latencyTable(), r.idleTable(), r.pinnedTable(),
-		r.cascadeTable()}
+		r.cascadeTable(), r.walTable()}
 }
 
 // section is one workload with those who do it.
@@ -243,6 +253,12 @@ var perEventColumns = []Column{
 func (r *run) table(ctx context.Context, def tableDef) (t Table, err error) {
 	t = Table{Name: def.name, Title: def.title, Note: def.note, Columns: def.columns}
 	r.o.Say(def.name + ": preparing")
+	defer func() {
+		for _, end := range r.closers {
+			err = errors.Join(err, end(context.WithoutCancel(ctx)))
+		}
+		r.closers = nil
+	}()
 	sections, err := def.sections(ctx)
 	if err != nil {
 		return t, err

@@ -23,7 +23,7 @@ func targets() []target {
 			row: rowSkydPinned, figure: figGrowthCPU, instead: figGrowth, must: 1.5, moonshot: 1.1,
 		})
 	}
-	return append(all, cascadeTargets()...)
+	return append(append(all, cascadeTargets()...), walTargets()...)
 }
 
 func insertTargets() []target {
