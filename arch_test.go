@@ -40,7 +40,7 @@ var plan = map[string]string{
 	"runtime":           "actors messages configs dashboard pgq handlers pgqsql cascade londiste walarchive walarchive/* protoactor pgx otel prometheus",
 	"cmd/skyd":          "runtime configs pgq pgqsql cascade londiste walarchive walarchive/wire internal/bench internal/demo cobra yaml pretty",
 	"internal/bench":    "runtime configs cascade pgq pgqsql internal/pgserver pgx river",
-	"internal/demo":     "runtime configs cascade pgq pgqsql internal/pgserver pgx",
+	"internal/demo":     "runtime configs cascade pgq pgqsql walarchive internal/pgserver pgx",
 	"internal/pgserver": "pgx",
 	"internal/pgtest":   "internal/pgserver pgqsql pgx dockertest",
 	"e2e/audit":         "",

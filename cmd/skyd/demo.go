@@ -37,7 +37,9 @@ of a small bank, and runs a concurrent workload, two daemons, and three cooperat
 of one consumer; daemons and subconsumers are processes of their own. Then it kills with SIGKILL: a subconsumer in the
 middle of a batch, which another one takes over; PostgreSQL, which is started again; and the daemon that ticks, whose
 work the other one goes on with. At the end it compares the tables with what the subconsumers made of the events: each
-committed change must have been processed exactly once. That, or exit code 1 with the numbers.
+committed change must have been processed exactly once. In the last act the primary is destroyed: kill -9 in the middle of
+commits, and its data directory deleted. It comes back from the WAL archive, a base backup and what a synchronous receiver
+streamed, with every row whose commit was confirmed. All that, or exit code 1 with the numbers.
 
 Nothing is left behind, also after Ctrl-C. --keep leaves the data on disk when the run comes to its end, and prints how
 to start the server again. Without server programs the exit code is 5; SKYD_PG_BIN names the directory of those to use.
@@ -97,7 +99,7 @@ func (a *app) runDemo(ctx context.Context, flags demoFlags) error {
 		return err
 	}
 	report, err := demo.Run(ctx, demo.Options{
-		Program: []string{program, "demo", "part"}, Duration: flags.duration, Rate: flags.rate, Keep: flags.keep,
+		Program: []string{program, "demo", "part"}, Fetch: []string{program, "wal", "fetch"}, Duration: flags.duration, Rate: flags.rate, Keep: flags.keep,
 		Build: runtime.Build{Version: buildVersion(), Revision: buildRevision()},
 		Say:   screen.say, Show: screen.show, ShowEvery: screen.every(), Log: a.demoLog(), LogFormat: a.logFormat,
 	})
@@ -108,7 +110,7 @@ func (a *app) runDemo(ctx context.Context, flags demoFlags) error {
 	if err := a.show(demoDocument(report), func(w io.Writer) error { return printReport(w, report) }); err != nil {
 		return err
 	}
-	if faults := report.Proof.Faults(); len(faults) > 0 {
+	if faults := report.Faults(); len(faults) > 0 {
 		return withExit(exitFailed, "", errors.New("NOT PROVED: "+strings.Join(faults, "; ")))
 	}
 	return nil
@@ -206,6 +208,7 @@ type demoResult struct {
 	Crash    demoCrash     `json:"crash"`
 	Failover demoFailover  `json:"failover"`
 	Activity demo.Activity `json:"activity"`
+	Disaster *demoDisaster `json:"disaster,omitempty"`
 	Kept     *demo.Kept    `json:"kept,omitempty"`
 }
 
@@ -229,6 +232,13 @@ type demoFailover struct {
 	Tick  float64 `json:"tick_seconds"`
 }
 
+// demoDisaster is what came back from the WAL archive, and when, from the kill on.
+type demoDisaster struct {
+	demo.Disaster
+	Lost float64 `json:"destroyed_seconds"`
+	Back float64 `json:"back_seconds"`
+}
+
 // demoCrash is how long it took to come back, from the kill on.
 type demoCrash struct {
 	Server   float64 `json:"server_seconds"`
@@ -239,10 +249,14 @@ type demoCrash struct {
 
 // demoDocument makes the document.
 func demoDocument(r demo.Report) demoResult {
-	faults := r.Proof.Faults()
+	var last *demoDisaster
+	if d := r.Disaster; d != nil {
+		last = &demoDisaster{*d, d.Lost.Seconds(), d.Back.Seconds()}
+	}
+	faults := r.Faults()
 	return demoResult{
 		Proved: len(faults) == 0, Faults: append([]string{}, faults...), Server: r.Server, Workload: r.Workload.Seconds(),
-		Proof: r.Proof, Activity: r.Activity, Kept: r.Kept,
+		Proof: r.Proof, Activity: r.Activity, Kept: r.Kept, Disaster: last,
 		Latency:  demoLatency{r.Latency.P50.Seconds(), r.Latency.P99.Seconds(), r.Latency.Longest.Seconds()},
 		Takeover: demoTakeover{r.Takeover, r.Takeover.Took.Seconds()},
 		Failover: demoFailover{r.Failover, r.Failover.Lease.Seconds(), r.Failover.Tick.Seconds()},
@@ -280,8 +294,16 @@ func printReport(w io.Writer, r demo.Report) error {
 		demo.Short(l.P50), demo.Short(l.P99), demo.Short(l.Longest))
 	fmt.Fprintf(&b, "  %s ticks, %s batches, %d table rotations, %s\n\n", grouped(r.Activity.Ticks), grouped(r.Activity.Batches),
 		r.Activity.Rotations, r.Server)
-	if len(p.Faults()) == 0 {
-		fmt.Fprintf(&b, "PROVED: each of %s committed changes was processed exactly once, over three crashes.\n", grouped(p.Expected))
+	if d := r.Disaster; d != nil {
+		fmt.Fprintf(&b, "The primary destroyed, and back from the WAL archive\n\n")
+		line("commits confirmed before the kill", d.Acknowledged, "each waited for the receiver")
+		line("  missing after the restore", d.Missing, "rows that came back: %s", grouped(d.Rows))
+		fmt.Fprintf(&b, "  base backup %.0f MB, stored in %.1f MB; %d segment(s) of WAL\n", float64(d.BackupBytes)/1e6, float64(d.BackupStored)/1e6, d.Segments)
+		fmt.Fprintf(&b, "  answered again %s after kill -9 and the loss of its data directory\n", demo.Short(d.Back))
+		fmt.Fprintf(&b, "  the proof above, counted again on the restored server: the same: %s\n\n", yes(d.Same))
+	}
+	if len(r.Faults()) == 0 {
+		fmt.Fprintf(&b, "PROVED: each of %s committed changes was processed exactly once, over three crashes%s.\n", grouped(p.Expected), back(r.Disaster))
 	}
 	if k := r.Kept; k != nil {
 		fmt.Fprintf(&b, "\nKept in %s\n  start    %s\n  connect  %s\n  stop     %s\n  remove   %s\n",
@@ -289,6 +311,14 @@ func printReport(w io.Writer, r demo.Report) error {
 	}
 	_, err := io.WriteString(w, strings.ReplaceAll(b.String(), "  \n", "\n"))
 	return err
+}
+
+// back is what the last act adds to the verdict.
+func back(d *demo.Disaster) string {
+	if d == nil {
+		return ""
+	}
+	return ", and all of it came back from the archive"
 }
 
 func yes(b bool) string {

@@ -19,6 +19,9 @@ import (
 type Options struct {
 	// Program is the command that runs Part, as a process of its own.
 	Program []string
+	// Fetch is the command that fetches from a WAL archive: it takes --source, --storage, a name and a destination.
+	// Without it there is no last act.
+	Fetch []string
 	// Duration is how long the workload runs. Defaults to 30 s.
 	Duration time.Duration
 	// Connections is how many transfers run at the same time. Defaults to 4.
@@ -85,6 +88,8 @@ type Report struct {
 	Failover Failover      `json:"failover"`
 	Latency  Latency       `json:"latency"`
 	Activity Activity      `json:"activity"`
+	// Disaster is nil when there was no last act.
+	Disaster *Disaster `json:"disaster,omitempty"`
 	// Kept tells where the data is; only with Options.Keep.
 	Kept *Kept `json:"kept,omitempty"`
 }
@@ -126,8 +131,21 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	}
 	o.Say(fmt.Sprintf("PgQ installed; bank of %d accounts, triggers write each change to queue %q", accounts, queueName))
 	s := &show{o: o, srv: srv, db: db}
-	err = s.play(ctx, &report)
+	if err := s.play(ctx, &report); err != nil || len(o.Fetch) == 0 {
+		return report, err
+	}
+	last, err := s.disaster(ctx, report.Proof)
+	report.Disaster = &last
 	return report, err
+}
+
+// Faults says what the run did not prove. None: everything.
+func (r Report) Faults() []string {
+	faults := r.Proof.Faults()
+	if r.Disaster != nil {
+		faults = append(faults, r.Disaster.Faults()...)
+	}
+	return faults
 }
 
 // cause is why a run ended early: what broke after ctx had ended broke because of it.

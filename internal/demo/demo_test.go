@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if len(os.Args) == 6 && os.Args[1] == "fetch" {
+		os.Exit(fetchMain(strings.TrimPrefix(os.Args[3], "--storage="), os.Args[4], os.Args[5]))
+	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -81,6 +84,7 @@ func TestRun_ProvesExactlyOnceOverACrash(t *testing.T) {
 	o.Show = func(s Sample) { samples = append(samples, s) }
 	// The proof of the untouched run, and of the run with something done to it, each in a transaction of its own.
 	broken := map[string]Proof{}
+	o.Fetch = []string{os.Args[0], "fetch"}
 	o.audit = func(ctx context.Context, db *pgq.DB, acknowledged []int64) (Proof, error) {
 		for name, c := range sabotage {
 			err := pgx.BeginFunc(ctx, db, func(tx pgx.Tx) (err error) {
@@ -121,6 +125,12 @@ func TestRun_ProvesExactlyOnceOverACrash(t *testing.T) {
 	}
 	if a := r.Activity; a.Ticks < 2 || a.Batches < 2 {
 		t.Errorf("activity %+v, want ticks and batches", a)
+	}
+	if faults := r.Faults(); len(faults) > 0 {
+		t.Errorf("not proved: %s", strings.Join(faults, "; "))
+	}
+	if d := r.Disaster; d == nil || d.Acknowledged < disasterRows || d.Rows < d.Acknowledged || d.BackupBytes == 0 || d.Back <= 0 {
+		t.Errorf("last act: %+v, want a backup, and at least %d rows that came back", d, disasterRows)
 	}
 	checkSamples(t, samples)
 	if _, err := os.Stat(dirOf(t, story)); !errors.Is(err, os.ErrNotExist) {
@@ -253,11 +263,14 @@ func TestRun_EndsWithItsContextAndLeavesNothing(t *testing.T) {
 	t.Parallel()
 	needServer(t)
 	errCancelled := errors.New("cancelled by the test")
-	for _, at := range []string{"making a throw-away", "running in", "PgQ installed", "workload:", "kill -9: process clerk", "kill -9: all", "started again", "kill -9: process daemon", "workload stopped"} {
+	for _, at := range []string{"making a throw-away", "running in", "PgQ installed", "workload:", "kill -9: process clerk", "kill -9: all", "started again", "kill -9: process daemon", "workload stopped", "base backup in", "and its data directory is deleted"} {
 		t.Run(at, func(t *testing.T) {
 			t.Parallel()
 			o, story := options(t)
 			o.Duration = time.Second
+			if strings.Contains(at, "base backup") || strings.Contains(at, "deleted") {
+				o.Fetch = []string{os.Args[0], "fetch"}
+			}
 			ctx, cancel := context.WithCancelCause(t.Context())
 			defer cancel(nil)
 			o.Say = func(text string) {

@@ -13,7 +13,8 @@
 // One member is killed with SIGKILL in the middle of a batch, and another one takes the batch over. PostgreSQL is killed
 // and started again; all have to come back by themselves. The daemon that ticks is killed, and the other one takes over.
 // At the end the workload stops, the rest is consumed, and the tables are compared with what the members wrote: see
-// [Proof]. Daemons and members are processes of the program itself, see [Part].
+// [Proof]. In the last act the server is killed in the middle of commits and its data directory deleted; it comes back from
+// a WAL archive (package walarchive), see [Disaster]. Daemons and members are processes of the program itself, see [Part].
 //
 // The caller shows what happens, see [Options]. When the context ends, Run stops everything and deletes the server and
 // its files before it returns. When the process is killed, its parts end, the server dies with it (on Linux), and its
