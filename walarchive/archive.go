@@ -209,6 +209,16 @@ type Pause struct {
 // pauseFile holds the Pause.
 func (c Config) pauseFile() string { return filepath.Join(c.StateDir, "paused.json") }
 
+// buffer takes a buffer of at least this capacity from the pool.
+func (a *Archive) buffer(size int64) *[]byte {
+	buf, _ := a.buffers.Get().(*[]byte)
+	if buf == nil || int64(cap(*buf)) < size {
+		fresh := make([]byte, size)
+		buf = &fresh
+	}
+	return buf
+}
+
 // readFile reads a file into a buffer of the archive; free gives the buffer back.
 func (a *Archive) readFile(path string) (content []byte, free func(), err error) {
 	f, err := os.Open(path)
@@ -223,11 +233,7 @@ func (a *Archive) readFile(path string) (content []byte, free func(), err error)
 	if !info.Mode().IsRegular() || info.Size() > 1<<30 {
 		return nil, nil, fmt.Errorf("%w: %s has %d bytes", ErrInvalid, path, info.Size())
 	}
-	buf, _ := a.buffers.Get().(*[]byte)
-	if buf == nil || int64(cap(*buf)) < info.Size() {
-		fresh := make([]byte, info.Size())
-		buf = &fresh
-	}
+	buf := a.buffer(info.Size())
 	content = (*buf)[:info.Size()]
 	n, err := readFull(f, content)
 	if err != nil {

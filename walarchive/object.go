@@ -118,7 +118,8 @@ func (c *codec) decompress(w io.Writer, r io.Reader) error {
 	dec, _ := c.decoders.Get().(*zstd.Decoder)
 	var err error
 	if dec == nil {
-		dec, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(2<<30))
+		dec, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(2<<30),
+			zstd.IgnoreChecksum(true)) // the hash of the whole is checked
 	} else {
 		err = dec.Reset(r)
 	}
@@ -175,18 +176,19 @@ func shortRead(what string, err error) error {
 // seal makes the object of a content. It completes the header.
 func (r *Repo) seal(h Header, content []byte) (Header, []byte, error) {
 	h = r.stamp(h, content)
-	object, err := r.pack(h, content)
+	object, err := r.pack(make([]byte, 0, len(content)/2), h, content)
 	return h, object, err
 }
 
-// pack makes the object of a stamped header and its content: header frame, then zstd, encrypted or not.
-func (r *Repo) pack(h Header, content []byte) ([]byte, error) {
+// pack makes the object of a stamped header and its content, in the memory of dst when it fits: header frame, then zstd,
+// encrypted or not.
+func (r *Repo) pack(dst []byte, h Header, content []byte) ([]byte, error) {
 	frame, err := h.frame()
 	if err != nil {
 		return nil, err
 	}
 	if r.keys == nil {
-		return r.codec.compress(frame, content, r.compression)
+		return r.codec.compress(append(dst[:0], frame...), content, r.compression)
 	}
 	packed, err := r.codec.compress(nil, content, r.compression)
 	if err != nil {
@@ -232,7 +234,7 @@ func (r *Repo) unseal(w io.Writer, body io.Reader) (Header, error) {
 			return h, src.blame(err)
 		}
 	}
-	sum, crc, n := sha256.New(), crc32.New(castagnoli), counter(0)
+	sum, n := sha256.New(), counter(0)
 	mac := sum
 	if r.keys != nil {
 		mac = hmac.New(sha256.New, r.keys.tagKey)
@@ -241,7 +243,7 @@ func (r *Repo) unseal(w io.Writer, body io.Reader) (Header, error) {
 	if h.SHA256 == "" && h.Tag == "" {
 		return h, fmt.Errorf("%w: its header has no hash", ErrDamaged)
 	}
-	if err := r.codec.decompress(io.MultiWriter(append(sinks, crc)...), clear); err != nil {
+	if err := r.codec.decompress(io.MultiWriter(sinks...), clear); err != nil {
 		return h, src.blame(err)
 	}
 	want := h.SHA256

@@ -29,6 +29,7 @@ type walDir struct {
 const (
 	openSuffix = ".partial"
 	spareName  = "spare"
+	hollowName = "hollow"
 )
 
 // openWALDir makes the directory if it is missing.
@@ -95,8 +96,10 @@ func (d *walDir) zeroFile(path string) error {
 	return nil
 }
 
-// open gives the file of a segment that is to be received: the one from before, or the spare.
-func (d *walDir) open(name string) (*os.File, error) {
+// open gives the file of a segment that is to be received: the one from before, or the spare. While we catch up nobody
+// waits for single records, and a segment is full before it is synced for the first time: filling it with zeros before would
+// only double what is written.
+func (d *walDir) open(name string, catchingUp bool) (*os.File, error) {
 	path := d.openFile(name)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err == nil {
@@ -111,6 +114,9 @@ func (d *walDir) open(name string) (*os.File, error) {
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
+	}
+	if catchingUp {
+		return d.hollow(path)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -127,6 +133,25 @@ func (d *walDir) open(name string) (*os.File, error) {
 		return nil, err
 	}
 	return os.OpenFile(path, os.O_RDWR, 0)
+}
+
+// hollow makes a segment whose zeros have no place on disk yet. That the disk is full shows when it is written or synced,
+// which is before the server hears anything.
+func (d *walDir) hollow(path string) (*os.File, error) {
+	f, err := os.OpenFile(d.file(hollowName), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err = f.Truncate(d.size); err == nil { // before it has its name: an open segment has its full size
+		err = os.Rename(f.Name(), path)
+	}
+	if err == nil {
+		err = syncPath(d.path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // closeSegment gives a segment that was received whole and synced its plain name.

@@ -155,12 +155,15 @@ func (a *Archive) store(ctx context.Context, key string, h Header, p *Pushed, co
 		}
 		return err
 	}
-	object, err := a.repo.pack(h, content)
+	buf := a.buffer(p.Bytes)
+	object, err := a.repo.pack((*buf)[:0], h, content)
 	if err != nil {
 		return err
 	}
 	p.Packed = int64(len(object))
-	p.Stored, err = a.repo.putObject(ctx, key, h, object)
+	if p.Stored, err = a.repo.putObject(ctx, key, h, object); err == nil {
+		a.buffers.Put(buf) // after a failure a storage may still be reading
+	}
 	return err
 }
 

@@ -162,6 +162,7 @@ type session struct {
 	heard    time.Time
 	told     time.Time
 	asked    bool
+	behind   LSN // bytes that the server had and we had not, when it last spoke
 	gapFrom  LSN // WAL that the server does not have any more
 	gapTo    LSN
 }

@@ -79,7 +79,10 @@ func (s *session) take(ctx context.Context, m StreamMessage) error {
 	s.rc.status.Server, s.rc.status.Heard = max(s.rc.status.Server, m.End), now
 	s.rc.mu.Unlock()
 	caughtUp := s.written >= m.End
-	if s.unsynced > 0 && (caughtUp || s.unsynced >= syncBytes || now.Sub(s.synced) >= syncEvery) {
+	s.behind = m.End - min(s.written, m.End)
+	// What came meanwhile is synced together: commits of many sessions for the price of one.
+	whole := caughtUp && !s.r.more()
+	if s.unsynced > 0 && (whole || s.unsynced >= syncBytes || now.Sub(s.synced) >= syncEvery) {
 		if err := s.sync(); err != nil {
 			return err
 		}
@@ -129,16 +132,20 @@ func (s *session) openSegment(ctx context.Context) (err error) {
 	if err := s.roomFor(ctx); err != nil {
 		return err
 	}
+	size := LSN(s.dir.size)
 	s.begin = s.roundDown(s.written)
 	s.name = SegmentName(s.tli, s.begin, uint32(s.dir.size))
-	if s.file, err = s.dir.open(s.name); err != nil {
+	catchingUp := s.behind >= size
+	if s.file, err = s.dir.open(s.name, catchingUp); err != nil {
 		return err
 	}
 	s.rc.mu.Lock()
 	s.rc.current = s.name
 	delete(s.rc.idle, s.name)
 	s.rc.mu.Unlock()
-	s.dir.prepare()
+	if !catchingUp {
+		s.dir.prepare()
+	}
 	return nil
 }
 

@@ -1,9 +1,11 @@
 package walarchive
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -15,9 +17,16 @@ import (
 // Replication is one connection that speaks PostgreSQL's physical replication protocol. It belongs to one goroutine.
 type Replication struct {
 	conn *pgconn.PgConn
+	read *bufio.Reader // what came from the server and is not decoded yet
 	// Version is the server's version number, 150018 for 15.18.
 	Version int
 }
+
+// readBuffer takes many messages with one call: the driver alone reads 8 KiB at a time.
+const readBuffer = 256 << 10
+
+// more reports whether something came from the server that was not received yet.
+func (r *Replication) more() bool { return r.read.Buffered()+r.conn.Frontend().ReadBufferLen() > 0 }
 
 // SystemIdentity is the answer of IDENTIFY_SYSTEM.
 type SystemIdentity struct {
@@ -57,11 +66,16 @@ func DialReplication(ctx context.Context, dsn, application string) (*Replication
 	if application != "" {
 		cfg.RuntimeParams["application_name"] = application
 	}
+	r := &Replication{}
+	cfg.BuildFrontend = func(from io.Reader, to io.Writer) *pgproto3.Frontend { // of the host that answers, in the end
+		r.read = bufio.NewReaderSize(from, readBuffer)
+		return pgproto3.NewFrontend(r.read, to)
+	}
 	conn, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	r := &Replication{conn: conn}
+	r.conn = conn
 	if r.Version, err = serverVersion(conn.ParameterStatus("server_version")); err == nil && r.Version < 140000 {
 		err = fmt.Errorf("PostgreSQL 14 or newer is needed (the server is %s)", conn.ParameterStatus("server_version"))
 	}
