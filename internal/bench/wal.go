@@ -459,8 +459,12 @@ select i, repeat(pg_catalog.md5((random() + i * 0)::text), 4) || pg_catalog.md5(
 			return err
 		}
 	}
-	_, err := w.conn.Exec(ctx, "checkpoint")
-	return err
+	for _, statement := range []string{"vacuum (freeze)", "checkpoint"} { // or reading a table would change it
+		if _, err := w.conn.Exec(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // status is the directory in which the archiver and the server talk.
