@@ -234,12 +234,16 @@ func (r *Repo) unseal(w io.Writer, body io.Reader) (Header, error) {
 			return h, src.blame(err)
 		}
 	}
-	sum, n := sha256.New(), counter(0)
-	mac := sum
-	if r.keys != nil {
-		mac = hmac.New(sha256.New, r.keys.tagKey)
-	}
+	mac, crc, n := sha256.New(), crc32.New(castagnoli), counter(0)
+	tagless := r.keys != nil && r.keys.tagKey == nil // age proves the content; the CRC tells an object that is another one
 	sinks := []io.Writer{w, &n, mac}
+	switch {
+	case tagless:
+		sinks[2] = crc
+	case r.keys != nil:
+		mac = hmac.New(sha256.New, r.keys.tagKey)
+		sinks[2] = mac
+	}
 	if h.SHA256 == "" && h.Tag == "" {
 		return h, fmt.Errorf("%w: its header has no hash", ErrDamaged)
 	}
@@ -253,7 +257,7 @@ func (r *Repo) unseal(w io.Writer, body io.Reader) (Header, error) {
 	switch got := hex.EncodeToString(mac.Sum(nil)); {
 	case int64(n) != h.Bytes:
 		return h, fmt.Errorf("%w: %s has %d bytes, its header says %d", ErrDamaged, h.Name, int64(n), h.Bytes)
-	case r.keys != nil && r.keys.tagKey == nil: // age has proved it; the CRC tells an object that is another one
+	case tagless:
 		if sum := fmt.Sprintf("%08x", crc.Sum32()); sum != h.CRC32C {
 			return h, fmt.Errorf("%w: the CRC of %s is %s, its header says %s", ErrDamaged, h.Name, sum, h.CRC32C)
 		}
