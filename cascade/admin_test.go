@@ -377,7 +377,7 @@ func TestMembers_TagRelocateAndDrop(t *testing.T) {
 	}
 	alive := cascade.NewAdmin(f.dbs["n1"], "q", cascade.AdminOptions{Patience: time.Minute, Alive: []string{"n3"}})
 	t.Cleanup(alive.Close)
-	f.carry(a.PlanTag(ok[*cascade.Topology](t)(alive.Topology(t.Context())), "n3", false))
+	f.carry(alive.PlanTag(ok[*cascade.Topology](t)(alive.Topology(t.Context())), "n3", false))
 	for _, from := range []string{"n2", "n3"} {
 		list := ok[[]cascade.Location](t)(cascade.Locations(t.Context(), f.dbs[from], "q"))
 		if slices.ContainsFunc(list, func(l cascade.Location) bool { return l.Dead }) {

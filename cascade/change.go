@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Change is a change of the cascade that was planned on what the nodes said, and is carried out by Run. Its steps are
@@ -17,6 +18,10 @@ type Change struct {
 	Loses []string
 	// AllSteps: the steps do not depend on each other, and a failure of one does not stop the others.
 	AllSteps bool
+
+	planned []Step // all of them, should Steps be cut
+	hold    func(ctx context.Context) (context.Context, func(), error)
+	again   func(ctx context.Context) (*Change, *Topology, error)
 }
 
 // Step is one step of a Change: one transaction in the database of one node, or a wait for it.
@@ -58,7 +63,40 @@ func (c *Change) loses(format string, args ...any) {
 	c.Loses = append(c.Loses, fmt.Sprintf(format, args...))
 }
 
-// Run carries the change out; told, which may be nil, hears of each step that took effect. When nothing was changed, the
+// under makes Run take a lock first, and plan again while it has it.
+func (c *Change) under(hold func(ctx context.Context) (context.Context, func(), error), again func(ctx context.Context) (*Change, *Topology, error)) {
+	c.planned, c.hold, c.again = c.Steps, hold, again
+}
+
+// left are the steps to do, as planned again: those that were shown, without what has been done meanwhile.
+func (c *Change) left(ctx context.Context) ([]Step, error) {
+	now, t, err := c.again(ctx)
+	if err != nil {
+		return nil, err
+	}
+	in := func(list []Step, s Step) bool {
+		return slices.ContainsFunc(list, func(t Step) bool { return t.Node == s.Node && t.Text == s.Text })
+	}
+	for _, s := range c.Steps { // what is not planned any more was done by somebody, or cannot be done now
+		if n := t.Node(s.Node); n != nil && !in(now.Steps, s) {
+			if err := n.reachable(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	var steps []Step
+	for _, s := range now.Steps {
+		if !in(c.planned, s) {
+			return nil, refuse("the cascade has changed since this was planned, and more is to do now (%s: %s); run it again", s.Node, s.Text)
+		}
+		if in(c.Steps, s) {
+			steps = append(steps, s)
+		}
+	}
+	return steps, nil
+}
+
+// Run carries the change out, while no other command changes the cascade; told, which may be nil, hears of each step that took effect. When nothing was changed, the
 // error comes as it is; else it is an *UnfinishedError.
 func (c *Change) Run(ctx context.Context, told func(Step)) error {
 	var (
@@ -66,7 +104,19 @@ func (c *Change) Run(ctx context.Context, told func(Step)) error {
 		at     Step
 		done   int
 	)
-	for _, s := range c.Steps {
+	steps := c.Steps
+	if c.hold != nil && len(steps) > 0 {
+		held, end, err := c.hold(ctx)
+		if err != nil {
+			return err
+		}
+		defer end()
+		if steps, err = c.left(held); err != nil {
+			return err
+		}
+		ctx = held
+	}
+	for _, s := range steps {
 		if err := s.do(ctx); err != nil {
 			failed, at = errors.Join(failed, fmt.Errorf("%s: %s: %w", s.Node, s.Text, err)), s
 			if c.AllSteps {

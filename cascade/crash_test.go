@@ -176,3 +176,5 @@ func TestKeeper_EndsWhatNobodyDrives(t *testing.T) {
 	}
 	g.verify(w)
 }
+
+func isRolledBack(err error) bool { return errors.Is(err, cascade.ErrRolledBack) }

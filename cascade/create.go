@@ -60,6 +60,43 @@ func (c *Creation) validate() error {
 // The node is first made in its own database, where nobody else sees it, then announced, and subscribed at its provider
 // in the last step: whatever step is the last one done, no other node keeps events for a node that does not exist.
 func (a *Admin) PlanCreate(ctx context.Context, c Creation) (*Change, error) {
+	shown, err := a.planCreate(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	shown.under(func(ctx context.Context) (context.Context, func(), error) { return a.holdForCreate(ctx, c) },
+		func(ctx context.Context) (*Change, *Topology, error) {
+			again, err := a.planCreate(ctx, c) // which fails when it does not reach what it needs
+			return again, &Topology{}, err
+		})
+	return shown, nil
+}
+
+// holdForCreate locks this database and the members of the cascade that the node comes into.
+func (a *Admin) holdForCreate(ctx context.Context, c Creation) (context.Context, func(), error) {
+	dbs := []*pgq.DB{a.self}
+	if c.Type != Root {
+		t, _, err := a.from(ctx, c.Provider)
+		if err != nil {
+			return nil, nil, err
+		}
+		for _, n := range t.live() {
+			if n.Name == c.Name {
+				continue // it is this database
+			}
+			db, err := a.node(ctx, n)
+			if err != nil && !silent(err) {
+				return nil, nil, err
+			}
+			if err == nil {
+				dbs = append(dbs, db)
+			}
+		}
+	}
+	return a.holdAll(ctx, dbs)
+}
+
+func (a *Admin) planCreate(ctx context.Context, c Creation) (*Change, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
 	}

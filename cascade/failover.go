@@ -155,7 +155,7 @@ func (a *Admin) runFailover(ctx context.Context, t *Takeover) (*Result, error) {
 		ID: rand.Text(), Queue: a.queue, Kind: KindFailover, Side: "new", Old: t.Old, New: t.New, State: OpPrepared,
 		StartTick: t.Loss.LastTick, Limits: Limits{WriteOutage: t.options.WriteOutage}, Driver: t.options.Driver,
 	}}
-	if err := f.begin(ctx); err != nil {
+	if err := a.begins(ctx, t.topology, f.begin); err != nil {
 		return nil, err
 	}
 	return f.run(ctx)
@@ -229,6 +229,7 @@ func (f *failover) run(ctx context.Context) (_ *Result, err error) {
 		pgq.RecordError(span, err)
 		span.End()
 	}()
+	f.t.journal = f.j.ID
 	db, err := f.a.database(ctx, f.t.New)
 	if err != nil {
 		return nil, err
@@ -246,7 +247,6 @@ func (f *failover) run(ctx context.Context) (_ *Result, err error) {
 		}
 	}
 	r := &Result{Takeover: f.t}
-	f.t.journal = f.j.ID
 	f.a.moveOthers(ctx, f.t, r)
 	if err := f.settle(ctx); err != nil {
 		return r, fmt.Errorf("%w: %s is root and takes events: %w", ErrUnfinished, f.t.New, err)
@@ -274,6 +274,7 @@ func (f *failover) feed(ctx context.Context) error {
 	if f.t.feed == "" {
 		return nil
 	}
+	f.t.topology.own = f.j.ID
 	if err := f.a.change(ctx, f.t.topology, f.t.New, f.t.feed); err != nil {
 		return err
 	}
@@ -366,7 +367,7 @@ func (f *failover) promote(ctx context.Context, db *pgq.DB) error {
 
 // settle tells everybody of the new root, and ends the subscription at the node that fed it.
 func (f *failover) settle(ctx context.Context) error {
-	if err := f.a.tagDead(ctx, f.t.Old); err != nil {
+	if err := f.a.tagDead(ctx, f.t); err != nil {
 		return err
 	}
 	top, err := f.a.Topology(ctx)

@@ -12,6 +12,10 @@ import (
 // PlanTag plans to tag a member dead or alive at every node that answers. Dead members are left out by administration
 // and by branches that wait for named nodes; workers do not care.
 func (a *Admin) PlanTag(t *Topology, node string, dead bool) (*Change, error) {
+	return a.alone(t, func(t *Topology) (*Change, error) { return a.planTag(t, node, dead) })
+}
+
+func (a *Admin) planTag(t *Topology, node string, dead bool) (*Change, error) {
 	n, err := t.member(node)
 	if err != nil {
 		return nil, err
@@ -31,6 +35,10 @@ func (a *Admin) PlanTag(t *Topology, node string, dead bool) (*Change, error) {
 // PlanRelocate plans to tell a new location of a node to every node that answers, those included that cannot reach it
 // any more at the old one. The topology is to be read with the new location, see AdminOptions.Locations.
 func (a *Admin) PlanRelocate(ctx context.Context, t *Topology, node, location string, check bool) (*Change, error) {
+	return a.alone(t, func(t *Topology) (*Change, error) { return a.planRelocate(ctx, t, node, location, check) })
+}
+
+func (a *Admin) planRelocate(ctx context.Context, t *Topology, node, location string, check bool) (*Change, error) {
 	n, err := t.member(node)
 	if err != nil {
 		return nil, err
@@ -108,6 +116,10 @@ func (t *Topology) readers(node string) []string {
 // PlanDrop plans to remove a node from the cascade: from every member that answers, and from its own database, where the
 // queue goes with its events and consumers. A node from which others read is refused, and so is a root that is not alone.
 func (a *Admin) PlanDrop(t *Topology, node string) (*Change, error) {
+	return a.alone(t, func(t *Topology) (*Change, error) { return a.planDrop(t, node) })
+}
+
+func (a *Admin) planDrop(t *Topology, node string) (*Change, error) {
 	n, err := t.member(node)
 	if err != nil {
 		return nil, err
@@ -169,7 +181,14 @@ func (a *Admin) drop(at *Node, node string) func(context.Context) error {
 			return err
 		}
 		return pgq.Transact(ctx, db, func(q pgq.Querier) error {
-			_, err := DropNode(ctx, q, a.queue, node)
+			readers, err := Subscribers(ctx, q, a.queue)
+			if err != nil {
+				return err
+			}
+			if at.Name == node && len(readers) > 0 { // by another tool, which takes no lock
+				return refuse("%s has got a subscriber, %s, meanwhile", node, readers[0].Node)
+			}
+			_, err = DropNode(ctx, q, a.queue, node)
 			return err
 		})
 	}

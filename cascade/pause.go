@@ -26,7 +26,7 @@ func rest(ctx context.Context, d time.Duration) error {
 
 // idle refuses while an operation on who is root is open: its steps and ours would mix.
 func (t *Topology) idle() error {
-	if o := t.Operation; o != nil {
+	if o := t.Operation; o != nil && o.ID != t.own {
 		return refuse("%s of %s by %s is under way (%s, begun %s)", o.Kind, o.Old, o.New, o.State, o.Started.Format(time.RFC3339))
 	}
 	return nil
@@ -73,6 +73,9 @@ func (a *Admin) PlanPause(t *Topology, node, consumer string, paused, wait bool)
 	}
 	if c.Paused != paused {
 		plan.add(n.Name, text, a.within(n, func(ctx context.Context, q pgq.Querier) error {
+			if err := a.mayPause(ctx, q, c.Consumer == n.Worker && !paused); err != nil {
+				return err
+			}
 			if _, err := SetPaused(ctx, q, a.queue, c.Consumer, paused); err != nil {
 				return err
 			}
@@ -89,6 +92,37 @@ func (a *Admin) PlanPause(t *Topology, node, consumer string, paused, wait bool)
 		})
 	}
 	return plan, nil
+}
+
+// mayPause refuses while an operation on who is root is open in a node's database, which pauses and resumes by itself; and
+// to resume a returned root whose lost events nobody has looked at.
+func (a *Admin) mayPause(ctx context.Context, q pgq.Querier, resume bool) error {
+	open, err := OpenOperations(ctx, q, a.queue)
+	if err != nil || len(open) > 0 {
+		if err == nil {
+			o := open[0]
+			err = refuse("%s of %s by %s is under way (%s), which pauses and resumes by itself; skyd node takeover --resume or --rollback ends it", o.Kind, o.Old, o.New, o.State)
+		}
+		return err
+	}
+	if !resume {
+		return nil
+	}
+	if ok, err := hasOperations(ctx, q); err != nil || !ok {
+		return err
+	}
+	r := &Return{}
+	const lost = `select count(*) from skyd_node.lost_event where queue_name = $1 and handled_at is null`
+	err = q.QueryRow(ctx, lost, a.queue).Scan(&r.Lost)
+	switch {
+	case pgq.SQLState(err) == "42501":
+		return nil // not ours to read: it is for the one who resurrected the node
+	case err != nil:
+		return fmt.Errorf("count lost events: %w", pgq.Classify(err))
+	case r.Lost > 0:
+		return refuse("%d events never left this node while it was dead, and nobody has dealt with them; see them with skyd node resurrect --dump FILE, and go on with skyd node resurrect --accept-loss", r.Lost)
+	}
+	return nil
 }
 
 // awaitUptodate waits until a consumer has seen its row, with the given pause flag.

@@ -22,6 +22,10 @@ const holdLimit = 5 * time.Second
 // is in flight meanwhile waits for the lock, commits after it, and is then known to be done. Whatever fails before that
 // commit leaves the consumer as it was, reading from its old provider; the locks go with the connection.
 func (a *Admin) PlanChangeProvider(t *Topology, node, consumer, provider string) (*Change, error) {
+	return a.alone(t, func(t *Topology) (*Change, error) { return a.planChangeProvider(t, node, consumer, provider) })
+}
+
+func (a *Admin) planChangeProvider(t *Topology, node, consumer, provider string) (*Change, error) {
 	n, err := t.member(node)
 	if err != nil {
 		return nil, err

@@ -15,6 +15,10 @@ import (
 // PlanRename plans to give a node another name at all members. The worker keeps its name and position, and nothing is
 // paused. What an earlier try has done is left out.
 func (a *Admin) PlanRename(t *Topology, old, name string) (*Change, error) {
+	return a.alone(t, func(t *Topology) (*Change, error) { return a.planRename(t, old, name) })
+}
+
+func (a *Admin) planRename(t *Topology, old, name string) (*Change, error) {
 	n, err := t.renamed(old, name)
 	if err = errors.Join(err, t.idle()); err != nil {
 		return nil, err

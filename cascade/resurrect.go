@@ -143,7 +143,8 @@ type Return struct {
 	Done   bool     `json:"done"`
 	Paused bool     `json:"paused"`
 
-	root *Node
+	root    *Node
+	members []*Node // that answer
 }
 
 // PlanResurrect plans to bring the node of this database back, which was root when the cascade went on without it.
@@ -165,7 +166,7 @@ select coalesce((select count(*) from pgq.tick t where t.tick_queue = q.queue_id
 	if err != nil {
 		return nil, err
 	}
-	r := &Return{Queue: a.queue, Node: s.Name, Term: s.Term}
+	r := &Return{Queue: a.queue, Node: s.Name, Term: s.Term, members: top.live()}
 	if r.root, r.Tick, err = top.gravestone(s.Name); err != nil {
 		return nil, err
 	}
@@ -208,6 +209,11 @@ func (a *Admin) Resurrect(ctx context.Context, r *Return) (err error) {
 		pgq.RecordError(span, err)
 		span.End()
 	}()
+	ctx, end, err := a.hold(ctx, r.members)
+	if err != nil {
+		return err
+	}
+	defer end()
 	s, err := readSide(ctx, a.self, a.queue, "", "")
 	if err != nil {
 		return err
@@ -283,7 +289,7 @@ func (a *Admin) rejoin(ctx context.Context, r *Return, worker string) error {
 	if err != nil {
 		return err
 	}
-	plan, err := a.PlanTag(top, r.Node, false)
+	plan, err := a.planTag(top, r.Node, false) // we have the lock
 	if err != nil {
 		return err
 	}

@@ -169,7 +169,7 @@ func (r *Result) left(what string, err error) {
 func (a *Admin) runSwitchover(ctx context.Context, t *Takeover) (*Result, error) {
 	begun := time.Now()
 	op := a.operation(rand.Text(), t.Old, t.New, t.options)
-	if err := op.start(ctx); err != nil {
+	if err := a.begins(ctx, t.topology, op.start); err != nil {
 		return nil, err
 	}
 	if err := op.run(ctx, false, false, t.options.Told); err != nil {
@@ -326,9 +326,7 @@ func (a *Admin) moveOthers(ctx context.Context, t *Takeover, r *Result) {
 		r.left("others", err)
 		return
 	}
-	if top.Operation != nil && top.Operation.ID == t.journal {
-		top.Operation = nil // it is ours
-	}
+	top.own = t.journal
 	for _, n := range top.live() {
 		for i := range n.Consumers {
 			c := &n.Consumers[i]
@@ -401,7 +399,7 @@ func (a *Admin) runBranch(ctx context.Context, t *Takeover) error {
 		}
 		return leftError(r)
 	}
-	if err := a.tagDead(ctx, t.Old); err != nil {
+	if err := a.tagDead(ctx, t); err != nil {
 		return err
 	}
 	if p := top.Node(was.Provider); p != nil && p.State == Alive {
@@ -435,12 +433,13 @@ func (a *Admin) change(ctx context.Context, top *Topology, node, provider string
 }
 
 // tagDead tells all members that answer that a node is dead.
-func (a *Admin) tagDead(ctx context.Context, node string) error {
+func (a *Admin) tagDead(ctx context.Context, t *Takeover) error {
 	top, err := a.Topology(ctx)
 	if err != nil {
 		return err
 	}
-	plan, err := a.PlanTag(top, node, true)
+	top.own = t.journal
+	plan, err := a.PlanTag(top, t.Old, true)
 	if err != nil {
 		return err
 	}

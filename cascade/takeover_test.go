@@ -203,9 +203,9 @@ func (g *grove) verify(w *writers) {
 		if open := g.texts(name, `select op_id || ' ' || state from skyd_node.operation where finished is null`); len(open) > 0 {
 			g.t.Errorf("I9: %s has open operations %v", name, open)
 		}
-		readers := g.texts(name, `select subscriber_node from pgq_node.subscriber_info order by 1`)
+		readers := g.texts(name, `select subscriber_node from pgq_node.subscriber_info where queue_name = $1 order by 1`, g.queue)
 		for _, other := range g.order {
-			reads := other != root && g.texts(other, `select provider_node from pgq_node.local_state`)[0] == name
+			reads := other != root && g.texts(other, `select provider_node from pgq_node.local_state where queue_name = $1`, g.queue)[0] == name
 			if reads != slices.Contains(readers, other) {
 				g.t.Errorf("I6: %s reads from %s: %t, subscribers there: %v", other, name, reads, readers)
 			}

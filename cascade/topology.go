@@ -33,6 +33,8 @@ type Topology struct {
 	Holder *Holder `json:"watermark_holder,omitempty"`
 	// Operation is what changes, or left half changed, who is root.
 	Operation *OpenOperation `json:"operation,omitempty"`
+
+	own string // id of the operation that is ours
 	// Problems are what is not as it should be, for people.
 	Problems []string `json:"problems"`
 	// Advice is what to run about it, where Advise was asked.
