@@ -98,6 +98,8 @@ const (
 	ActEndNew     ActionKind = "end-new"    // N: close the journal as aborted
 	ActFenceOld   ActionKind = "fence-old"  // O: it has a lower term and takes events
 	ActFenceNew   ActionKind = "fence-new"
+	ActFreeOld    ActionKind = "free-old" // O: let the worker go on that a tool without journal has paused
+	ActFreeNew    ActionKind = "free-new"
 	ActWait       ActionKind = "wait"
 	ActStop       ActionKind = "stop" // a person has to look
 	ActFinished   ActionKind = "finished"
@@ -112,7 +114,7 @@ type Action struct {
 // OnOld tells whether the action is a transaction of the old root, OnNew of the new one.
 func (k ActionKind) OnOld() bool {
 	switch k {
-	case ActPrepareOld, ActClose, ActFinal, ActGrant, ActDemote, ActResumeOld, ActReopen, ActUngrant, ActFenceOld:
+	case ActPrepareOld, ActClose, ActFinal, ActGrant, ActDemote, ActResumeOld, ActReopen, ActUngrant, ActFenceOld, ActFreeOld:
 		return true
 	}
 	return false
@@ -121,7 +123,7 @@ func (k ActionKind) OnOld() bool {
 // OnNew tells whether the action is a transaction of the new root.
 func (k ActionKind) OnNew() bool {
 	switch k {
-	case ActPrepareNew, ActPromote, ActResumeNew, ActMarkAbort, ActEndNew, ActFenceNew:
+	case ActPrepareNew, ActPromote, ActResumeNew, ActMarkAbort, ActEndNew, ActFenceNew, ActFreeNew:
 		return true
 	}
 	return false
@@ -138,6 +140,19 @@ func act(kind ActionKind, format string, args ...any) Action {
 // Until the grant it is the old root's journal: it goes either to granted or to aborted. After the grant it is the new
 // root's: it goes either to promoted or to aborting, and the old root opens only after aborting.
 func Decide(f Facts) Action {
+	end := decideRoles(f)
+	switch {
+	case end.Kind != ActFinished || !f.Adopt:
+		return end
+	case f.New.Reached && f.New.Paused:
+		return act(ActFreeNew, "%s; a tool without journal has left %s paused", end.Why, f.New.Name)
+	case f.Old.Reached && f.Old.Paused:
+		return act(ActFreeOld, "%s; a tool without journal has left %s paused", end.Why, f.Old.Name)
+	}
+	return end
+}
+
+func decideRoles(f Facts) Action {
 	o, n := f.Old, f.New
 	switch {
 	case n.Reached && n.Type == Root:
@@ -360,6 +375,8 @@ func fits(kind ActionKind, by Fence, s Side) bool {
 		return root && s.Open
 	case ActFenceOld, ActFenceNew:
 		return root && s.Term < by.Term
+	case ActFreeOld, ActFreeNew:
+		return s.Paused && !s.State.Open()
 	}
 	return false
 }

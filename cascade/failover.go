@@ -234,27 +234,49 @@ func (f *failover) run(ctx context.Context) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, lost := context.WithCancelCause(ctx)
+	defer lost(nil)
+	defer background(ctx, func(beating context.Context) { f.beat(beating, db, lost) })()
 	if f.j.State == OpPrepared {
 		err := f.feed(ctx)
 		if err == nil {
 			err = f.claim(ctx)
 		}
 		if err == nil {
+			f.told(f.t.New, "claim", "all members that answer agree to its term")
 			err = f.promote(ctx, db)
 		}
 		if err != nil {
+			if cause := context.Cause(ctx); cause != nil {
+				err = cause
+			}
 			return nil, f.undo(ctx, db, err)
 		}
 	}
 	r := &Result{Takeover: f.t}
 	f.a.moveOthers(ctx, f.t, r)
+	f.told(f.t.New, "children", "all that could be moved read from it")
 	if err := f.settle(ctx); err != nil {
 		return r, fmt.Errorf("%w: %s is root and takes events: %w", ErrUnfinished, f.t.New, err)
 	}
+	f.told(f.t.New, "settle", "everybody knows the new root")
 	if err := setState(ctx, db, f.j.ID, OpDone); err != nil {
 		return r, fmt.Errorf("%w: %w", ErrUnfinished, err)
 	}
 	return r, leftError(r)
+}
+
+// beat says that this driver lives, until it hears that another one has taken over.
+func (f *failover) beat(ctx context.Context, db *pgq.DB, lost context.CancelCauseFunc) {
+	for rest(ctx, driverBeat) == nil {
+		quick, cancel := context.WithTimeout(ctx, lookLimit)
+		mine, err := beat(quick, db, f.j.ID, f.epoch)
+		cancel()
+		if err == nil && !mine {
+			lost(fmt.Errorf("%w: operation %s", ErrDriverLost, f.j.ID))
+			return
+		}
+	}
 }
 
 // undo ends a failover that did not come to the promotion.
@@ -262,9 +284,14 @@ func (f *failover) undo(ctx context.Context, db *pgq.DB, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackLimit)
 	defer cancel()
 	const abort = `
-update skyd_node.operation set state = 'aborted', finished = clock_timestamp(), last_error = $2 where op_id = $1 and state = 'prepared'`
-	if _, err := db.Exec(ctx, abort, f.j.ID, cause.Error()); err != nil {
+update skyd_node.operation set state = 'aborted', finished = clock_timestamp(), last_error = $2
+ where op_id = $1 and state = 'prepared' and epoch = $3`
+	tag, err := db.Exec(ctx, abort, f.j.ID, cause.Error(), f.epoch)
+	switch {
+	case err != nil:
 		return fmt.Errorf("%w: %w: %w", ErrUnfinished, cause, err)
+	case tag.RowsAffected() == 0: // another driver has it, or it is over
+		return fmt.Errorf("%w: %w", ErrDriverLost, cause)
 	}
 	return fmt.Errorf("%w: %w", ErrRolledBack, cause)
 }

@@ -168,3 +168,116 @@ func TestTakeover_DeadBranch(t *testing.T) {
 		t.Errorf("the dead branch holds %v", got)
 	}
 }
+
+// The driver of a failover is killed after every step: the next one goes back where nothing has changed yet, and on from
+// any step to the same end. The wanted node is behind its sibling, which feeds it.
+func TestFailover_KilledAtEveryStep(t *testing.T) {
+	t.Parallel()
+	for _, step := range []cascade.ActionKind{cascade.ActPrepareNew, "feed", "claim", cascade.ActPromote, "children", "settle"} {
+		t.Run(string(step), func(t *testing.T) {
+			t.Parallel()
+			m := &mortal{}
+			g := newGrove(t, m.host(skydHost), "o", "n", "b")
+			g.add(skydHost, "l", cascade.Leaf, "o")
+			g.startWorker(g.ctx, "l")
+			w := g.write()
+			w.more(10)
+			g.halts["n"]()
+			at := g.top("n")
+			g.await("b is ahead of n", func() bool { return g.top("b") > at+2 })
+			w.end()
+			g.await("b has all ticks: the leaf must not be ahead of it", func() bool {
+				last := g.top("o")
+				return g.top("b") == last && g.top("o") == last
+			})
+			m.die()
+			g.startWorker(g.ctx, "n")
+			early := step == cascade.ActPrepareNew || step == "feed" || step == "claim"
+			for _, back := range []bool{true, false} {
+				died, err := g.killFailover(step)
+				if step == "feed" && !back && !died && err == nil {
+					break // it was fed by the first try
+				}
+				if !died {
+					t.Fatalf("the driver lives: %v", err)
+				}
+				if _, err := g.takeover("o", "b", cascade.TakeoverOptions{Dead: true, AllowDataLoss: true, Force: true}); err == nil {
+					t.Error("a second operation while one is open went well")
+				}
+				_, err = g.admin("b").Resume(t.Context(), "", "", back, cascade.TakeoverOptions{Driver: "mortal"})
+				if back && early {
+					if !errors.Is(err, cascade.ErrRolledBack) {
+						t.Fatalf("back: %v", err)
+					}
+					continue
+				}
+				if err != nil {
+					t.Fatalf("on: %v\n%s", err, g.state())
+				}
+				break
+			}
+			for data := range w.acked { // only o had it: lost, as announced
+				if !slices.Contains(g.texts("n", dataSQL), data) {
+					delete(w.acked, data)
+				}
+			}
+			g.order = []string{"n", "b"}
+			w.nodes = nil
+			g.verify(w)
+			if got := g.texts("l", `select provider_node || paused from pgq_node.local_state`); !slices.Equal(got, []string{"nfalse"}) {
+				t.Errorf("the leaf: %v", got)
+			}
+			for _, name := range []string{"n", "b", "l"} {
+				if dead := g.texts(name, `select node_name from pgq_node.node_location where dead`); !slices.Equal(dead, []string{"o"}) {
+					t.Errorf("dead on %s: %v", name, dead)
+				}
+			}
+		})
+	}
+}
+
+// killFailover is a driver that dies right after a step.
+func (g *grove) killFailover(step cascade.ActionKind) (died bool, err error) {
+	defer func() {
+		if recover() != nil {
+			died, err = true, nil
+		}
+	}()
+	_, err = g.takeover("o", "n", cascade.TakeoverOptions{Driver: "mortal", Dead: true, AllowDataLoss: true, Force: true, Told: func(s cascade.OpStep) {
+		if s.Step == step {
+			panic("killed")
+		}
+	}})
+	return false, err
+}
+
+// A driver that stood still while another one took the failover over ends, and ends nothing for the other.
+func TestFailover_OvertakenDriverEndsNothing(t *testing.T) {
+	t.Parallel()
+	m := &mortal{}
+	g := newGrove(t, m.host(skydHost), "o", "n")
+	w := g.write()
+	w.more(5)
+	w.end()
+	m.die()
+	_, err := g.takeover("o", "n", cascade.TakeoverOptions{Driver: "frozen", Dead: true, AllowDataLoss: true, Force: true, Told: func(s cascade.OpStep) {
+		if s.Step == "claim" {
+			g.exec("n", `update skyd_node.operation set driver = 'other', epoch = epoch + 1, driver_seen = clock_timestamp() where finished is null`)
+		}
+	}})
+	if !errors.Is(err, cascade.ErrDriverLost) || errors.Is(err, cascade.ErrRolledBack) {
+		t.Errorf("the frozen driver: %v", err)
+	}
+	if got := g.texts("n", `select state || ' ' || driver from skyd_node.operation where finished is null`); !slices.Equal(got, []string{"prepared other"}) {
+		t.Fatalf("the journal of the other driver: %v", got)
+	}
+	if _, err := g.admin("n").Resume(t.Context(), "", "", false, cascade.TakeoverOptions{Driver: "third"}); !errors.Is(err, cascade.ErrDriven) {
+		t.Errorf("a third driver: %v", err)
+	}
+	if _, err := g.admin("n").Resume(t.Context(), "", "", false, cascade.TakeoverOptions{Driver: "other"}); err != nil {
+		t.Fatal(err)
+	}
+	if got := g.texts("n", `select node_type from pgq_node.node_info`)[0]; got != "root" {
+		t.Errorf("n is a %s", got)
+	}
+}

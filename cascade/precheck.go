@@ -221,7 +221,7 @@ func (a *Admin) checkJournals(ctx context.Context, c *checker, dead string, node
 			continue
 		}
 		list = slices.DeleteFunc(list, func(j Journal) bool {
-			return dead != "" && j.Old == dead && j.Side == "new" && (j.State == OpPrepared || j.State == OpAborting)
+			return dead != "" && j.Kind == KindSwitchover && j.Old == dead && j.Side == "new" && (j.State == OpPrepared || j.State == OpAborting)
 		})
 		found := "none open"
 		if len(list) > 0 {

@@ -30,6 +30,7 @@ type operation struct {
 	driver   string
 	limits   Limits
 	term     int64
+	adopt    bool // it takes on what a tool without journal has left
 
 	dbs    map[string]*pgq.DB
 	epochs map[string]int64
@@ -177,7 +178,7 @@ func (o *operation) do(ctx context.Context, kind ActionKind) error {
 		}
 		return Nudge(ctx, tx, o.a.queue)
 	})
-	if err == nil && o.epochs[node] == 0 {
+	if err == nil && (kind == ActPrepareOld || kind == ActPrepareNew) {
 		o.epochs[node] = 1 // the journal was opened with it
 	}
 	return err
@@ -242,6 +243,10 @@ func (o *operation) apply(ctx context.Context, tx pgx.Tx, kind ActionKind, by Fe
 		return setState(ctx, tx, o.id, OpAborted)
 	case ActFenceOld, ActFenceNew:
 		return closeRoot(ctx, tx, queue)
+	case ActFreeOld, ActFreeNew:
+		return firstError(
+			func() error { return o.a.mayPause(ctx, tx, true) },
+			func() error { return pause(ctx, tx, queue, s.worker, false) })
 	}
 	return fmt.Errorf("step %s: %w", kind, ErrOvertaken)
 }
@@ -277,6 +282,11 @@ func (o *operation) prepare(ctx context.Context, tx pgx.Tx, kind ActionKind, s s
 				return err
 			}
 			j.Held = append(j.Held, m.queue)
+		}
+	}
+	if kind == ActPrepareNew && o.adopt && s.Paused { // the tool that began it pauses the new root when it has caught up
+		if err := pause(ctx, tx, o.a.queue, s.worker, false); err != nil {
+			return err
 		}
 	}
 	return openJournal(ctx, tx, j)
@@ -343,9 +353,13 @@ func subscribeAt(ctx context.Context, tx pgx.Tx, queue, node, worker string, tic
 // demoteRoot makes the old root a branch of the new one.
 func (o *operation) demoteRoot(ctx context.Context, tx pgx.Tx, final int64, s sideFacts) error {
 	queue := o.a.queue
+	var lost int64
 	return firstError(
 		func() error { return closeRoot(ctx, tx, queue) }, // a tool without gate may have closed it
 		func() error {
+			if s.State == OpNone { // writers of older snapshots may have passed that tool, behind its final tick
+				return pgq.Classify(tx.QueryRow(ctx, `select skyd_node.cut_events($1, $2, $3)`, queue, final, o.term).Scan(&lost))
+			}
 			_, err := tx.Exec(ctx, `select skyd_node.drop_empty_ticks($1, $2)`, queue, final)
 			return pgq.Classify(err)
 		},
@@ -357,7 +371,7 @@ func (o *operation) demoteRoot(ctx context.Context, tx pgx.Tx, final int64, s si
 		func() error { return learnTerm(ctx, tx, queue, o.facts.new.Term, o.facts.new.TermRoot) },
 		func() error {
 			if s.State == OpNone { // a tool without journal began it, and this is its end
-				return pause(ctx, tx, queue, s.worker, false)
+				return pause(ctx, tx, queue, s.worker, lost > 0)
 			}
 			return setState(ctx, tx, o.id, OpDemoted)
 		})

@@ -111,7 +111,12 @@ func (a *Admin) PlanTakeover(ctx context.Context, old, node string, o TakeoverOp
 		return nil, err
 	}
 	t := &Takeover{Queue: a.queue, Old: old, New: node, topology: top, options: o}
+	root, _, err := top.gravestone(old)
 	switch {
+	case err != nil:
+		return nil, err
+	case root != nil:
+		return nil, refuse("the cascade has gone on without %s already, with %s as root, which keeps events for its return; there is nothing to take over", old, root.Name)
 	case o.Dead && was.State == Alive:
 		return nil, refuse("%s answers: it is not dead; a takeover without --dead loses nothing", old)
 	case o.Dead && top.wasRoot(was):
@@ -245,7 +250,7 @@ func (a *Admin) Resume(ctx context.Context, old, node string, back bool, o Takeo
 		if err := op.lookBoth(ctx, &f); err != nil {
 			return nil, err
 		}
-		op.term = max(f.Old.Term, f.New.Term) + 1
+		op.term, op.adopt = max(f.Old.Term, f.New.Term)+1, true
 	}
 	if err := op.run(ctx, back, adopt, o.Told); err != nil {
 		return nil, err
@@ -381,6 +386,9 @@ func (a *Admin) planBranch(t *Takeover) error {
 
 func (a *Admin) runBranch(ctx context.Context, t *Takeover) error {
 	top := t.topology
+	if err := top.idle(); err != nil {
+		return err
+	}
 	was := top.Node(t.Old)
 	if top.Below(t.New, t.Old) {
 		if err := a.change(ctx, top, t.New, was.Provider); err != nil {

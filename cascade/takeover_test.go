@@ -197,7 +197,7 @@ func (g *grove) verify(w *writers) {
 		})
 		g.await(name+" has everything, and is neither paused nor behind", func() bool {
 			return g.top(name) >= want && len(g.texts(name, dataSQL)) == len(w.acked) &&
-				g.texts(name, `select (paused or not uptodate)::text from pgq_node.local_state where queue_name = $1`, g.queue)[0] == "false"
+				g.texts(name, `select (paused or not uptodate)::text from pgq_node.local_state where queue_name = $1 and consumer_name like '%\_w'`, g.queue)[0] == "false"
 		})
 		g.verifyEvents(name, w)
 		if open := g.texts(name, `select op_id || ' ' || state from skyd_node.operation where finished is null`); len(open) > 0 {
@@ -205,7 +205,7 @@ func (g *grove) verify(w *writers) {
 		}
 		readers := g.texts(name, `select subscriber_node from pgq_node.subscriber_info where queue_name = $1 order by 1`, g.queue)
 		for _, other := range g.order {
-			reads := other != root && g.texts(other, `select provider_node from pgq_node.local_state where queue_name = $1`, g.queue)[0] == name
+			reads := other != root && g.texts(other, `select provider_node from pgq_node.local_state where queue_name = $1 and consumer_name like '%\_w'`, g.queue)[0] == name
 			if reads != slices.Contains(readers, other) {
 				g.t.Errorf("I6: %s reads from %s: %t, subscribers there: %v", other, name, reads, readers)
 			}
@@ -339,4 +339,62 @@ func TestSwitchover_ThereAndBackUnderLoad(t *testing.T) {
 		slices.Sort(held)
 		t.Logf("%d events, writes held: median %s, most %s", len(w.acked), held[len(held)/2], held[len(held)-1])
 	})
+}
+
+// With --all everybody who read from the old node reads from the new one: branches, leafs and plain consumers, also those
+// that are ahead of the new node at that moment; a bystander that is dead is told, and holds nobody up.
+func TestTakeover_All(t *testing.T) {
+	t.Parallel()
+	var m mortal
+	g := newGrove(t, skydHost, "o", "n", "b")
+	g.add(skydHost, "l", cascade.Leaf, "o")
+	g.add(m.host(skydHost), "gone", cascade.Leaf, "o")
+	g.startWorker(g.ctx, "l")
+	g.order = []string{"o", "n", "b"}
+	w := g.write()
+	w.more(5)
+	position := g.top("o")
+	ok[bool](t)(pgq.RegisterConsumerAt(t.Context(), g.db("o"), g.queue, "plain", position))
+	g.await("b knows that tick", func() bool { return g.completed("b") >= position })
+	ok[cascade.Status](t)(cascade.RegisterConsumer(t.Context(), g.db("b"), g.queue, "plain", "o", position))
+	m.die()
+	r, err := g.takeover("o", "n", cascade.TakeoverOptions{All: true, Force: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(r.Moved)
+	if !slices.Equal(r.Moved, []string{"b", "b/plain", "l"}) || len(r.Left) > 0 {
+		t.Errorf("moved %v, left %v", r.Moved, r.Left)
+	}
+	for _, name := range []string{"o", "b", "l"} {
+		if got := g.texts(name, `select distinct provider_node from pgq_node.local_state where queue_name = $1`, g.queue); !slices.Equal(got, []string{"n"}) {
+			t.Errorf("%s reads from %v", name, got)
+		}
+	}
+	if got := g.texts("o", `select co_name from pgq.subscription join pgq.consumer on co_id = sub_consumer where co_name in ('plain', 'b_w', 'l_w')`); len(got) > 0 {
+		t.Errorf("the old root holds %v", got)
+	}
+	g.verify(w)
+}
+
+// The same for a branch, below which are a branch and a leaf.
+func TestTakeover_BranchAll(t *testing.T) {
+	t.Parallel()
+	g := newGrove(t, skydHost, "r", "o", "n")
+	g.add(skydHost, "b", cascade.Branch, "o")
+	g.add(skydHost, "l", cascade.Leaf, "o")
+	g.startWorker(g.ctx, "b")
+	g.startWorker(g.ctx, "l")
+	g.order = []string{"r", "o", "n", "b"}
+	w := g.write()
+	w.more(20)
+	if _, err := g.takeover("o", "n", cascade.TakeoverOptions{All: true}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"n": "r", "o": "n", "b": "n", "l": "n"} {
+		if got := g.texts(name, `select provider_node from pgq_node.local_state`)[0]; got != want {
+			t.Errorf("%s reads from %s, want %s", name, got, want)
+		}
+	}
+	g.verify(w)
 }

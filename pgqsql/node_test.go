@@ -85,3 +85,54 @@ func TestNode_CloseAndOpenPassReaders(t *testing.T) {
 		mustExec(t, conn, `select pgq.insert_event('q', 'a', '')`)
 	}
 }
+
+// A queue that was closed for everybody, and opened by a tool that knows the flag only, takes events of those who see that,
+// and of nobody who may not have seen it closed; the next closing counts for everybody again.
+func TestNode_ClosedQueueOpenedByTheFlagAlone(t *testing.T) {
+	t.Parallel()
+	for name, db := range map[string]*pgtest.Database{"skyd": pgtest.DB(t), "beside": pgtest.Beside(t)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn := db.Conn(t)
+			mustExec(t, conn, `select pgq.create_queue('q')`)
+			at := func() pgx.Tx {
+				t.Helper()
+				tx, err := db.Conn(t).BeginTx(t.Context(), pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+				if err == nil {
+					_, err = tx.Exec(t.Context(), `select from pgq.queue`)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				return tx
+			}
+			write := func(what string, tx pgx.Tx, want bool) {
+				t.Helper()
+				_, err := tx.Exec(t.Context(), `insert into pgq.event_1_0 (ev_time, ev_type) values (now(), 'e')`)
+				if (err == nil) != want {
+					t.Errorf("%s writes: %v, want %t", what, err, want)
+				}
+				if err := tx.Rollback(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			const openFlag = `update pgq.queue set queue_disable_insert = false`
+			before := at()
+			mustExec(t, conn, `select pgq.close_queue('q')`)
+			during := at()
+			write("who begins while it is closed", at(), false)
+			mustExec(t, conn, openFlag)
+			write("who began before", before, false)
+			write("who began while it was closed", during, false)
+			write("who begins after the opening", at(), true)
+			mustExec(t, conn, `select pgq.insert_event('q', 'e', '')`)
+			between, other := at(), at()
+			mustExec(t, conn, `select pgq.close_queue('q')`)
+			write("who saw it open, after the second closing", between, false)
+			mustExec(t, conn, `select pgq.open_queue('q')`)
+			write("the same, after pgq.open_queue", other, true)
+			mustExec(t, conn, `select pgq.close_queue('q')`)
+			write("after the third closing", at(), false)
+		})
+	}
+}

@@ -202,6 +202,11 @@ func (a *app) endTakeover(ctx context.Context, admin *cascade.Admin, f changeFla
 	}
 	if len(args) > 0 {
 		old, node = args[0], n.node
+		if j != nil && (j.Old != old || o.target != "" && j.New != node) {
+			return withExit(exitRefused, "leave the names out to end that one", fmt.Errorf("the open operation is the %s of %s by %s", j.Kind, j.Old, j.New))
+		}
+	}
+	if j == nil {
 		r.Old, r.New = old, node
 	}
 	verb := map[bool]string{true: "undone", false: "ended"}[o.rollback]

@@ -42,13 +42,9 @@ begin
     end if;
     for i in 0 .. v_queue.queue_ntables - 1 loop
         v_table := pgq.quote_fqname(v_queue.queue_data_pfx || '_' || i);
-        -- a trigger that is there is switched on and off: dropping it would wait for readers
-        if exists (select 1 from pg_trigger t where t.tgrelid = v_table::regclass and t.tgname = '_skyd_closed') then
-            execute format('alter table %s enable trigger _skyd_closed', v_table);
-        else
-            execute format('create trigger _skyd_closed before insert on %s for each row
-                            execute function pgq._refuse_insert(%L)', v_table, i_queue_name);
-        end if;
+        -- anew each time, with this transaction: its age tells who may have seen the queue open since the last time
+        execute format('create or replace trigger _skyd_closed before insert on %s for each row
+                        execute function pgq._refuse_insert(%L, %L)', v_table, i_queue_name, txid_current());
     end loop;
     return 1;
 end;
