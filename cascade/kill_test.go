@@ -20,7 +20,7 @@ import (
 )
 
 var (
-	serverKills    = flag.Int("server.kills", 3, "kills of servers in the middle of switchovers, of 24 kinds; 0: all")
+	serverKills    = flag.Int("server.kills", 3, "kills of servers in the middle of switchovers, of 24 kinds; 0: all, and all takeovers of the original that can be left half-finished")
 	serverKillSeed = flag.Uint64("server.seed", 0, "seed of their order; 0: a random one")
 )
 
