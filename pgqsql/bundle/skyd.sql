@@ -8962,7 +8962,12 @@ returns trigger as $$
     -- Function: pgq._refuse_insert(0)
     --
     --     Trigger on the event tables of a queue that pgq.close_queue closed;
-    --     its argument is the queue name.
+    --     its arguments are the queue name and the transaction that closed it.
+    --     A queue that another tool has opened since, by the flag alone, takes
+    --     rows of everybody whose snapshot has both the closing and the
+    --     opening.
+    --
+    --     Security definer: it reads pgq.queue for whoever writes.
     --
     -- Parameters:
     --     none
@@ -8977,7 +8982,7 @@ returns trigger as $$
     --     none
     --
     -- Tables:
-    --     none
+    --     read - pgq.queue
     --
     -- Locks:
     --     none
@@ -8986,16 +8991,22 @@ begin
     if current_setting('skyd.copies_batch', true) = tg_argv[0] then
         return new;
     end if;
+    if tg_nargs > 1 and (
+            select txid_visible_in_snapshot(tg_argv[1]::bigint, txid_current_snapshot()) and not q.queue_disable_insert
+              from pgq.queue q
+             where q.queue_name = tg_argv[0]) then
+        return new;
+    end if;
     raise exception 'writing to queue disabled: %', tg_argv[0]
         using errcode = 'object_not_in_prerequisite_state',
               hint = 'The queue is closed, for example because another node became root. Find out where it is open.';
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;
 
-comment on function pgq._refuse_insert() is 'Trigger on the event tables of a queue that pgq.close_queue closed; its argument is the queue name.';
+comment on function pgq._refuse_insert() is 'Trigger on the event tables of a queue that pgq.close_queue closed; its arguments are the queue name and the transaction that closed it.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_plus', 'functions/_refuse_insert.sql', '6410f727bd173c639b3ad8357db2c1a5b25dc970149d2ad50f963322c5c67c22', 'bundle')
+values ('pgq_plus', 'functions/_refuse_insert.sql', '3d7f36194d47bdfdf08b04af98aaa5f696190621fb6864cb0e03eac9100fdf2b', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_plus' and path = 'functions/_refuse_insert.sql';
@@ -9055,13 +9066,9 @@ begin
     end if;
     for i in 0 .. v_queue.queue_ntables - 1 loop
         v_table := pgq.quote_fqname(v_queue.queue_data_pfx || '_' || i);
-        -- a trigger that is there is switched on and off: dropping it would wait for readers
-        if exists (select 1 from pg_trigger t where t.tgrelid = v_table::regclass and t.tgname = '_skyd_closed') then
-            execute format('alter table %s enable trigger _skyd_closed', v_table);
-        else
-            execute format('create trigger _skyd_closed before insert on %s for each row
-                            execute function pgq._refuse_insert(%L)', v_table, i_queue_name);
-        end if;
+        -- anew each time, with this transaction: its age tells who may have seen the queue open since the last time
+        execute format('create or replace trigger _skyd_closed before insert on %s for each row
+                        execute function pgq._refuse_insert(%L, %L)', v_table, i_queue_name, txid_current());
     end loop;
     return 1;
 end;
@@ -9070,7 +9077,7 @@ $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq,
 comment on function pgq.close_queue(i_queue_name text) is 'Closes a queue for writing, so that nothing is inserted after this transaction commits.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_plus', 'functions/close_queue.sql', 'a975f97a252fc9963cc7107697294dd7b56a0eb8c0d69a417cbb51d8dfc4f266', 'bundle')
+values ('pgq_plus', 'functions/close_queue.sql', '17b8a47f21f6b3c07126e5c6c89ff45bbc8347a83d842a0a2500fbfe8293d05d', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_plus' and path = 'functions/close_queue.sql';
