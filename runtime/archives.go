@@ -63,6 +63,7 @@ func (d *Daemon) openArchive(ctx context.Context, w walarchive.Config) (actors.A
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	a.Mirror(OpenStorage)
 	return archiveHandle{a, walarchive.NewPrefetcher(a), s}, nil
 }
 
@@ -82,7 +83,7 @@ func (h archiveHandle) Fetch(ctx context.Context, q walarchive.FetchRequest) (in
 func (h archiveHandle) FetchAhead(ctx context.Context) error { return h.prefetcher.Run(ctx) }
 
 // Close implements actors.ArchiveHandle.
-func (h archiveHandle) Close() error { return h.storage.Close() }
+func (h archiveHandle) Close() error { return errors.Join(h.Archive.Close(), h.storage.Close()) }
 
 // collectArchives sends the metrics of the WAL archives.
 func collectArchives(s Status, emit emitter) {

@@ -20,7 +20,7 @@ var storages = map[string]func(context.Context, *url.URL) (walarchive.Storage, e
 	"sftp": sftp.Open,
 }
 
-// OpenStorage opens the storage that a URL names.
+// OpenStorage opens the storage that a URL names; one behind a network with attempts and deadlines.
 func OpenStorage(ctx context.Context, text string) (walarchive.Storage, error) {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -35,5 +35,9 @@ func OpenStorage(ctx context.Context, text string) (walarchive.Storage, error) {
 		slices.Sort(known)
 		return nil, fmt.Errorf("storage %s: the URL must begin with one of %s", u.Redacted(), strings.Join(known, ", "))
 	}
-	return open(ctx, u)
+	s, err := open(ctx, u)
+	if err != nil || u.Scheme == "file" { // a disk does not get better by asking again
+		return s, err
+	}
+	return walarchive.Steady(s, walarchive.StallLimit), nil
 }

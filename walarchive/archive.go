@@ -24,6 +24,9 @@ type Archive struct {
 	checked   time.Time
 	timelines map[uint32]History // whose writer was checked
 	foreign   map[uint32][]Writer
+	away      map[int]time.Time // storages that did not answer, and when
+
+	mirrors []*mirror // further storages
 }
 
 // clusterAge is how long the check that data directory and repository belong together is believed.

@@ -3,9 +3,11 @@ package walarchive
 import (
 	"cmp"
 	_ "embed" // the source is part of the reference
+	"fmt"
 	"net/url"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,6 +28,9 @@ type Config struct {
 	// Where the archive is: file:///directory, s3://bucket/prefix?endpoint=...&region=... or
 	// sftp://user@host/directory?key=...&known_hosts=...
 	Storage string `koanf:"storage"`
+	// Further storages, by URL, for the same WAL with the same encryption: a WAL file is archived when all storages have it, and
+	// fetched from the first that answers. Backups and received WAL go to the first; skyd wal copy fills the others.
+	Storages []string `koanf:"storages"`
 	// How objects are written from now on: zstd, or none. All are read.
 	Compression string `koanf:"compression"`
 	// Encryption of the archive.
@@ -195,6 +200,14 @@ func (c Config) Validate() (faults []Fault) {
 	}
 	if u, err := url.Parse(c.Storage); err != nil || u.Scheme == "" {
 		add("storage", "must be a URL like file:///var/lib/skyd/wal")
+	}
+	for i, text := range c.Storages {
+		at := fmt.Sprintf("storages[%d]", i)
+		if u, err := url.Parse(text); err != nil || u.Scheme == "" {
+			add(at, "must be a URL like file:///var/lib/skyd/wal")
+		} else if text == c.Storage || slices.Contains(c.Storages[:i], text) {
+			add(at, "is there already")
+		}
 	}
 	if c.Compression != string(Zstd) && c.Compression != string(None) {
 		add("compression", "must be zstd or none")

@@ -19,6 +19,8 @@ type FetchRequest struct {
 	Dest string
 	// Dir is the working directory of the command: the data directory of the server that asks.
 	Dir string
+
+	whole bool // no part of a segment will do: another storage may have all of it
 }
 
 // attemptLimit is how long nothing may come from a storage until it counts as away.
@@ -124,6 +126,14 @@ func pause(ctx context.Context, d time.Duration) bool {
 // Deliver writes a file of the archive to temp, verified. ErrAbsent, ErrGap, ErrDamaged; other errors are the storage's,
 // or local ones.
 func (a *Archive) Deliver(ctx context.Context, q FetchRequest, temp string) error {
+	if len(a.mirrors) > 0 {
+		return a.deliverAny(ctx, q, temp)
+	}
+	return a.deliverHere(ctx, q, temp)
+}
+
+// deliverHere is Deliver from this storage alone.
+func (a *Archive) deliverHere(ctx context.Context, q FetchRequest, temp string) error {
 	kind := KindOf(q.Name)
 	if kind == NotWAL {
 		return fmt.Errorf("%q: %w", q.Name, ErrNotWAL)
@@ -213,7 +223,7 @@ func (a *Archive) deliverSegment(ctx context.Context, system uint64, q FetchRequ
 			return err // it came while we looked
 		}
 		return fmt.Errorf("%s: %w (%s is)", q.Name, ErrGap, hole)
-	case CallerIn(q.Dir) == RecoverCaller:
+	case CallerIn(q.Dir) == RecoverCaller && !q.whole:
 		err = a.repo.FetchPartial(ctx, system, q.Name, temp)
 		if errors.Is(err, ErrNotFound) {
 			err = a.repo.FetchSegment(ctx, system, q.Name, temp) // it was closed while we looked

@@ -53,7 +53,7 @@ type Pushed struct {
 // ErrConflict, ErrInvalid, ErrPaused, ErrForeignCluster, ErrForeignBranch: refused. Everything else may pass by itself.
 // What queue_max lets go (Pushed.Dropped) is no error either: the server is to go on.
 func (a *Archive) Push(ctx context.Context, path string) (p Pushed, err error) {
-	p, err = a.push(ctx, path)
+	p, err = a.pushAll(ctx, path)
 	if err == nil {
 		if rerr := a.RecordDropped(ctx); rerr != nil { // the next push tries again
 			a.log.Warn("a gap is not on record yet", "source", a.config.Source, "err", rerr)

@@ -87,7 +87,7 @@ func (a *app) walSource(ctx context.Context, f walFlags) (walarchive.Config, con
 	for _, w := range all.WAL {
 		if f.source == w.Source || f.source == "" && len(all.WAL) == 1 {
 			if f.storage != "" {
-				w.Storage = f.storage
+				w.Storage, w.Storages = f.storage, nil
 				w.Encryption.IdentityFile = cmp.Or(f.identity, w.Encryption.IdentityFile)
 				w.Encryption.TagKeyFile = cmp.Or(f.tagKey, w.Encryption.TagKeyFile)
 			}
@@ -115,7 +115,8 @@ func (a *app) openArchive(ctx context.Context, c walarchive.Config) (archive *wa
 	if err != nil {
 		return nil, nil, walFailure(errors.Join(err, s.Close()))
 	}
-	return archive, func() { _ = s.Close() }, nil
+	archive.Mirror(runtime.OpenStorage)
+	return archive, func() { _ = errors.Join(archive.Close(), s.Close()) }, nil // nothing is left to be written
 }
 
 // walLog takes events of one-shot commands: PostgreSQL has them in its log.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"slices"
@@ -207,13 +208,52 @@ func (a *app) setUp(ctx context.Context, db *pgq.DB, w walarchive.Config, local 
 		}
 		r.Adopted = state.Timeline
 	}
-	r.Changed = r.Made || enrolled || len(r.Settings) > 0 || r.Slot != ""
+	more, err := setUpMirrors(ctx, w, local, r.Adopted, a.walLog())
+	if err != nil {
+		return err
+	}
+	r.Changed = r.Made || enrolled || more || len(r.Settings) > 0 || r.Slot != ""
 	if r.Slot != "" { // before anything else: from now on the server keeps what the receiver needs
 		if err := walarchive.MakeSlot(ctx, db, r.Slot); err != nil {
 			return err
 		}
 	}
 	return repo.Setup(ctx, db, me, r.Settings)
+}
+
+// setUpMirrors makes the repositories in the further storages of a source, or finds them; changed tells which.
+func setUpMirrors(ctx context.Context, w walarchive.Config, local walarchive.Cluster, adopt uint32, log *slog.Logger) (changed bool, err error) {
+	for _, url := range w.Storages {
+		s, err := runtime.OpenStorage(ctx, url)
+		if err != nil {
+			return changed, withExit(exitUsage, "", err)
+		}
+		made, enrolled, err := setUpMirror(ctx, w, s, local, adopt, log)
+		changed = changed || made || enrolled
+		if err = errors.Join(err, s.Close()); err != nil {
+			return changed, walFailure(fmt.Errorf("storage %s: %w", url, err))
+		}
+	}
+	return changed, nil
+}
+
+func setUpMirror(ctx context.Context, w walarchive.Config, s walarchive.Storage, local walarchive.Cluster, adopt uint32,
+	log *slog.Logger,
+) (made, enrolled bool, err error) {
+	if err := asOwner(w, s); err != nil {
+		return false, false, err
+	}
+	if made, err = walarchive.InitRepo(ctx, s, w.Options()); err != nil {
+		return false, false, err
+	}
+	repo, err := walarchive.OpenRepo(ctx, s, w.Source, w.Options())
+	if err != nil {
+		return made, false, err
+	}
+	if enrolled, err = repo.Enroll(ctx, local); err == nil && adopt > 0 {
+		err = walarchive.NewArchive(repo, w, log).Adopt(ctx, local.System, adopt)
+	}
+	return made, enrolled, err
 }
 
 // archiveCommand is the archive_command of a source.

@@ -209,18 +209,16 @@ func (a *app) fetch(ctx context.Context, f transferFlags, name, dest string) (in
 		}
 		return exit, err
 	}
-	var (
-		archive *walarchive.Archive
-		storage walarchive.Storage
-	)
-	if storage, err = runtime.OpenStorage(ctx, c.Storage); err != nil {
-		return 0, withExit(exitUsage, "", err)
-	}
-	defer func() { _ = storage.Close() }()
+	var archive *walarchive.Archive
+	defer func() {
+		if archive != nil {
+			_ = errors.Join(archive.Close(), archive.Repo().Close()) // nothing is left to be written
+		}
+	}()
 	request := walarchive.FetchRequest{Name: name, Dest: dest, Dir: dir}
 	exit, err := walarchive.FetchWith(ctx, request, c.Fetch.Patience, func(ctx context.Context, temp string) error {
 		if archive == nil { // a storage that is away now may come back
-			if archive, err = walarchive.OpenArchive(ctx, storage, c, a.walLog()); err != nil {
+			if archive, err = walarchive.OpenAny(ctx, runtime.OpenStorage, c, a.walLog()); err != nil {
 				return err
 			}
 		}

@@ -54,6 +54,13 @@ func (f *Faulty) Break() {
 	f.kind, f.at = Down, f.calls+1
 }
 
+// FailNext makes the next call fail in the way of NewFaulty.
+func (f *Faulty) FailNext() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at = f.calls + 1
+}
+
 // Mend ends all faults.
 func (f *Faulty) Mend() {
 	f.mu.Lock()
