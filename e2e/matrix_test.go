@@ -5,6 +5,9 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -15,14 +18,18 @@ import (
 	"github.com/skytools/skyd/internal/pgtest"
 )
 
-var matrixCells = flag.Int("matrix.cells", 4, "how many cells TestMatrix takes, in the order of the seed; 0: all")
+var (
+	matrixCells = flag.Int("matrix.cells", 4, "how many cells TestMatrix takes, in the order of the seed; 0: all")
+	matrixHarm  = flag.String("matrix.harm", "", "only cells with this harm")
+)
 
 // matrixGate lets a test stop a worker at a step of a batch: the server makes it wait there.
 var matrixGate = []string{
-	`create table public.armed (step text, consumer text)`,
+	`create table public.armed (step text, consumer text, who text)`,
 	`create function public.gate(i_step text, i_consumer text) returns integer language plpgsql volatile as $$
 	begin
-		if exists (select from public.armed a where a.step = i_step and a.consumer = i_consumer) then
+		if exists (select from public.armed a where a.step = i_step and a.consumer = i_consumer
+			and pg_catalog.current_setting('application_name') like a.who) then
 			perform pg_catalog.pg_advisory_lock_shared(4711);
 			perform pg_catalog.pg_advisory_unlock_shared(4711);
 		end if;
@@ -54,6 +61,14 @@ const matrixStatement = "insert into public.done (consumer, ev_id, key, data, ba
 // cell is one fault at one step of a batch of one consumer.
 type cell struct{ consumer, step, harm string }
 
+// who is the process that is harmed, or meets the harm, by the names of its connections.
+func (c cell) who() string {
+	if strings.HasSuffix(c.harm, " member") {
+		return "skyd/m0/%"
+	}
+	return "skyd/d%"
+}
+
 // matrixOf lists all cells.
 func matrixOf() (cells []cell) {
 	harms := []string{"kill daemon", "freeze daemon", "kill server", "freeze server", "cut connections", "lose the answer"}
@@ -67,6 +82,9 @@ func matrixOf() (cells []cell) {
 			}
 		}
 	}
+	for _, step := range []string{"open", "middle", "finish", "commit"} {
+		cells = append(cells, cell{"crew", step, "kill member"}, cell{"crew", step, "freeze member"})
+	}
 	return append(cells, cell{"child", "middle", "kill child"})
 }
 
@@ -78,7 +96,7 @@ func TestMatrix(t *testing.T) {
 		t.Skip("needs a container and half a minute")
 	}
 	seed := chosenSeed(t)
-	cells := matrixOf()
+	cells := slices.DeleteFunc(matrixOf(), func(c cell) bool { return *matrixHarm != "" && c.harm != *matrixHarm })
 	rng := rand.New(rand.NewPCG(seed, 3))
 	rng.Shuffle(len(cells), func(i, j int) { cells[i], cells[j] = cells[j], cells[i] })
 	if *matrixCells > 0 {
@@ -87,6 +105,7 @@ func TestMatrix(t *testing.T) {
 	server := startPostgres(t, majors[0])
 	proxy := pgtest.NewProxy(t, server.DSN("postgres"))
 	m := &matrix{kill: newKill(t, server, matrixStatement, proxy.DSN, matrixGate...), proxy: proxy}
+	m.startMember()
 	m.progress("the start")
 	for _, c := range cells {
 		start := time.Now()
@@ -100,7 +119,30 @@ func TestMatrix(t *testing.T) {
 // matrix is the scene of TestMatrix.
 type matrix struct {
 	*kill
-	proxy *pgtest.Proxy
+	proxy  *pgtest.Proxy
+	member *process // subconsumers of the crew and nothing else, in a process of their own
+}
+
+// memberConfig is a process that adds two subconsumers to the crew.
+const memberConfig = `
+ha: {lease_ttl: 2s}
+ticker: {enabled: false}
+maintenance: {enabled: false}
+databases:
+  - {name: shop, dsn: "%[1]s"}
+consumers:
+  - {name: crew, queue: orders, database: shop, workers: 2, dead_interval: 2s, poll_period: 200ms, batch_timeout: 3s, handler: {kind: sql, statement: "%[2]s"}}
+`
+
+func (m *matrix) startMember() {
+	m.t.Helper()
+	dir := shortDir(m.t)
+	file := filepath.Join(dir, "member.yaml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, memberConfig, m.proxy.DSN(m.server.DSN("shop")), matrixStatement), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+	env := []string{"RUNTIME_DIRECTORY=" + dir, "SKYD_HTTP__LISTEN=127.0.0.1:0", "SKYD_INSTANCE=m0"}
+	m.member = background(m.t, env, binary, "run", "--config", file)
 }
 
 // strike waits until a worker stands at the step, and harms.
@@ -116,7 +158,7 @@ func (m *matrix) strike(c cell) {
 	}
 	ctrl := connect(m.t, m.server.DSN(home))
 	exec1(m.t, ctrl, "select pg_advisory_lock(4711)")
-	exec1(m.t, ctrl, "insert into public.armed values ($1, $2)", c.step, c.consumer)
+	exec1(m.t, ctrl, "insert into public.armed values ($1, $2, $3)", c.step, c.consumer, c.who())
 	open := func(ctrl *pgx.Conn) {
 		exec1(m.t, ctrl, "delete from public.armed")
 		exec1(m.t, ctrl, "select pg_advisory_unlock_all()")
@@ -132,6 +174,22 @@ func (m *matrix) strike(c cell) {
 		open(ctrl)
 		m.leased("while a daemon is dead")
 		m.startDaemon(i)
+	case "kill member":
+		_ = m.member.cmd.Process.Kill()
+		<-m.member.done
+		open(ctrl)
+		m.reached("while a subconsumer's process is dead", "crew")
+		m.startMember()
+	case "freeze member":
+		if err := m.member.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+			m.t.Fatal(err)
+		}
+		open(ctrl)
+		<-time.After(2500 * time.Millisecond) // the fault is that time passes: longer than a silent member keeps its batch
+		m.taken()
+		if err := m.member.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+			m.t.Fatal(err)
+		}
 	case "freeze daemon":
 		if err := m.daemons[i].cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 			m.t.Fatal(err)
@@ -165,15 +223,26 @@ func (m *matrix) strike(c cell) {
 func (m *matrix) caught(ctrl *pgx.Conn, c cell) int {
 	m.t.Helper()
 	const waiting = `select coalesce(min(a.application_name), '') from pg_locks l join pg_stat_activity a using (pid)
-		where l.locktype = 'advisory' and l.objid = 4711 and not l.granted and a.datname = current_database()`
+		where l.locktype = 'advisory' and l.objid = 4711 and not l.granted and a.datname = current_database()
+		and a.application_name like $1`
 	name := ""
 	pgtest.Eventually(m.t, patience, fmt.Sprintf("a worker of %s stands at %s", c.consumer, c.step), func() bool {
 		ctx, cancel := context.WithTimeout(m.t.Context(), 10*time.Second)
 		defer cancel()
-		return ctrl.QueryRow(ctx, waiting).Scan(&name) == nil && name != ""
+		return ctrl.QueryRow(ctx, waiting, c.who()).Scan(&name) == nil && name != ""
 	})
 	if strings.HasPrefix(name, "skyd/d1/") {
 		return 1
 	}
 	return 0
+}
+
+// taken waits until the others of the crew have what the process that is frozen had before it: all that was acknowledged.
+func (m *matrix) taken() {
+	m.t.Helper()
+	mark := m.newest.Load()
+	pgtest.Eventually(m.t, patience, "the crew has all events while a subconsumer's process is frozen", func() bool {
+		return m.count("crew", `select (count(*) = 0)::int from pgq.event_1 e where $1 = 'crew' and e.ev_id <= $2
+			and not exists (select from public.done d where d.consumer = 'crew' and d.ev_id = e.ev_id)`, mark) == 1
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -97,10 +98,11 @@ type ConsumerOptions struct {
 	// rolls the transaction back. It is for workers under a lease: see Fence.
 	// Defaults to none.
 	Fence func(ctx context.Context, tx Querier) error
-	// TxSilence is for a RemoteConsumer: the server of the target ends a
-	// transaction in which it hears nothing of us for so long, and whoever
-	// froze in it keeps nobody out any longer. Defaults to what is left of the
-	// deadline of the context, if it has one.
+	// TxSilence is for handlers that get a transaction: its server ends it when
+	// it hears nothing of us in it for so long, so that whoever froze there
+	// keeps nobody out any longer, neither the next owner of the position nor
+	// the other members of a group. Defaults to none, in the target of a
+	// RemoteConsumer to what is left of the deadline of the context.
 	TxSilence time.Duration
 	// Logger gets failures and recoveries. Defaults to none.
 	Logger *slog.Logger
@@ -538,6 +540,16 @@ func (c *Consumer) finishWithRetries(ctx context.Context, b *Batch, r retryList)
 	})
 }
 
+// silentTx begins a transaction that the server ends after so long a silence;
+// 0: never.
+func silentTx(silence time.Duration) pgx.TxOptions {
+	if silence == 0 {
+		return readCommitted
+	}
+	return pgx.TxOptions{BeginQuery: "begin isolation level read committed; set local idle_in_transaction_session_timeout = " +
+		strconv.FormatInt(silence.Milliseconds(), 10)}
+}
+
 // readCommitted lets the statement that opens the next batch see ticks that
 // are younger than its transaction.
 var readCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
@@ -546,7 +558,7 @@ var readCommitted = pgx.TxOptions{IsoLevel: pgx.ReadCommitted}
 // once. Whatever goes wrong before the commit, the batch stays open; when the
 // answer to the commit is lost, the next batch the database offers tells.
 func (c *Consumer) processTx(ctx context.Context, b *Batch, h BatchTxHandler) (next *Batch, err error) {
-	tx, err := c.db.BeginTx(ctx, readCommitted)
+	tx, err := c.db.BeginTx(ctx, silentTx(c.o.TxSilence))
 	if err != nil {
 		return nil, fmt.Errorf("begin transaction of batch %d of queue %s: %w", b.ID, b.Queue, err)
 	}

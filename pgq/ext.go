@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -128,11 +127,7 @@ func (r *RemoteConsumer) targetTx(ctx context.Context) pgx.TxOptions {
 	if deadline, ok := ctx.Deadline(); ok && idle == 0 {
 		idle = max(time.Until(deadline), time.Second)
 	}
-	if idle == 0 {
-		return readCommitted
-	}
-	return pgx.TxOptions{BeginQuery: "begin isolation level read committed; set local idle_in_transaction_session_timeout = " +
-		strconv.FormatInt(idle.Milliseconds(), 10)}
+	return silentTx(idle)
 }
 
 // inTarget runs f in a transaction of the target and commits it when f says so.

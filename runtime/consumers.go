@@ -72,14 +72,18 @@ type workplace struct {
 // another daemon can take over. Its handlers work in the database or outside of any transaction: they never pause inside
 // one, so one that does is frozen or cut off, and the time of a lease is long enough.
 func txSilence(u configs.Consumer, ttl time.Duration) time.Duration {
-	switch {
-	case ttl == 0:
-		return u.BatchTimeout
-	case u.BatchTimeout == 0:
-		return max(ttl, time.Second)
-	default:
-		return min(max(ttl, time.Second), u.BatchTimeout)
+	limits := []time.Duration{u.BatchTimeout}
+	if ttl > 0 {
+		limits = append(limits, max(ttl, time.Second))
 	}
+	if u.Workers > 1 { // then others have the batch
+		limits = append(limits, u.DeadInterval)
+	}
+	limits = slices.DeleteFunc(limits, func(d time.Duration) bool { return d == 0 })
+	if len(limits) == 0 {
+		return 0
+	}
+	return slices.Min(limits)
 }
 
 // key stands for everything that the consumer depends on.

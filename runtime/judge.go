@@ -39,6 +39,9 @@ type Judgement struct {
 // Limits are what a queue's lag may be.
 type Limits struct{ Warning, Critical time.Duration }
 
+// DefaultLimits are those of probes that name no others: a quiet queue is ticked every five minutes.
+func DefaultLimits() Limits { return Limits{Warning: 6 * time.Minute, Critical: 15 * time.Minute} }
+
 // Judge turns a status into verdicts: the checks of readiness, and what is worth a look beyond them.
 func Judge(s Status, limits Limits) []Judgement {
 	var list []Judgement
@@ -91,7 +94,7 @@ func judgeQueue(q messages.QueueStatus, limits Limits) Judgement {
 	case q.LastError != "":
 		j.Severity, j.Text = Warning, "the last tick failed: "+q.LastError
 	case q.RotationBlocker != "":
-		j.Severity, j.Text = Warning, "consumer "+q.RotationBlocker+" keeps it from rotating"
+		j.Severity, j.Text = Warning, q.RotationBlocker+" keeps it from rotating"
 	}
 	return j
 }

@@ -7,7 +7,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -51,8 +50,8 @@ name them; a queue is queue/DATABASE/QUEUE. Exit code 0: OK, 1: WARNING, 2: CRIT
 	socketFlag(cmd, &f.socket)
 	fl := cmd.Flags()
 	fl.StringVar(&f.format, "format", "text", "`FORM` of the result: nagios, json, prometheus or text")
-	fl.DurationVar(&f.limits.Warning, "lag-warning", 6*time.Minute, "warn when the newest tick of a queue is older (0: never)")
-	fl.DurationVar(&f.limits.Critical, "lag-critical", 15*time.Minute, "critical when the newest tick of a queue is older (0: never)")
+	fl.DurationVar(&f.limits.Warning, "lag-warning", runtime.DefaultLimits().Warning, "warn when the newest tick of a queue is older (0: never)")
+	fl.DurationVar(&f.limits.Critical, "lag-critical", runtime.DefaultLimits().Critical, "critical when the newest tick of a queue is older (0: never)")
 	fl.StringSliceVar(&f.exclude, "exclude", nil, "leave out these `CHECKS`, comma separated")
 	return cmd
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -132,4 +134,74 @@ consumers: [{name: poisoned, queue: orders, handler: {kind: sql, statement: "sel
 		return r.code == exitOK && strings.HasPrefix(reasons, "daemon: skyd on ") && strings.Contains(reasons, "times in a row: ") &&
 			strings.Contains(reasons, "division by zero")
 	})
+}
+
+// Whatever tells how the daemon is tells the same: all of it comes from one snapshot.
+func TestTruth_CheckDoctorStatusAndReadyAgree(t *testing.T) {
+	t.Parallel()
+	db := pgtest.DB(t)
+	if r := skyd(t, "queue", "create", "orders", "--db", db.DSN); r.code != exitOK {
+		t.Fatal(r)
+	}
+	dir := t.TempDir()
+	file, socket := filepath.Join(dir, "skyd.yaml"), filepath.Join(dir, "s")
+	text := fmt.Sprintf("control: { socket: %s }\nhttp: { listen: '127.0.0.1:0' }\ndatabases: [{ name: main, dsn: %q }]\n", socket, db.DSN) +
+		"consumers: [{ name: bad, queue: orders, handler: { kind: sql, statement: 'select 1 / (:ev_id - :ev_id)' } }]\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := skyd(t, "doctor", "--config", file); !strings.Contains(r.stdout, "note     running: no skyd is running there") {
+		t.Errorf("without a daemon: %+v", r)
+	}
+	log, code := &syncBuffer{}, make(chan int, 1)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	go func() { code <- run(ctx, []string{"run", "--config", file}, nil, log, log) }()
+	defer func() { cancel(); <-code }()
+	pgtest.Eventually(t, slow, "the daemon runs", func() bool { return strings.Contains(log.String(), "http=127") })
+	_, rest, _ := strings.Cut(log.String(), "http=")
+	address, _, _ := strings.Cut(rest, " ")
+	get := func(path string) (int, string) {
+		resp, err := http.Get("http://" + address + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return resp.StatusCode, string(body)
+	}
+	const check = "consumer/main/orders/bad"
+	agree := func(code int, what string, want bool) {
+		t.Helper()
+		pgtest.Eventually(t, slow, what, func() bool {
+			status, body := get("/readyz?verbose")
+			found := skyd(t, "check", "--config", file, check)
+			return (status == code) == want && strings.Contains(body, check) && (found.code != 0) == (status != http.StatusOK)
+		})
+	}
+	agree(http.StatusOK, "everything is well", true)
+	pgtest.Eventually(t, slow, "the doctor sees a daemon that is well", func() bool {
+		return strings.Contains(skyd(t, "doctor", "--config", file, "--all").stdout, "ok       "+check+": running")
+	})
+	if r := skyd(t, "event", "insert", "orders", "t", "x", "--db", db.DSN); r.code != exitOK {
+		t.Fatal(r)
+	}
+	agree(http.StatusServiceUnavailable, "the consumer fails again and again", true)
+	if status, _ := get("/livez"); status != http.StatusOK {
+		t.Errorf("a consumer that fails makes /livez %d", status)
+	}
+	if r := skyd(t, "doctor", "--config", file); r.code != exitFailed || !strings.Contains(r.stdout, "fault    "+check+": ") {
+		t.Errorf("doctor: %+v", r)
+	}
+	if r := skyd(t, "status", "--config", file); !strings.Contains(r.stdout, "NOT EVERYTHING IS WELL") {
+		t.Errorf("status: %+v", r)
+	}
+	if r := skyd(t, "explain", "lag", "orders", "bad", "--db", db.DSN, "--socket", socket); !strings.Contains(r.stdout, "daemon: skyd on ") || !strings.Contains(r.stdout, "division by zero") {
+		t.Errorf("explain lag: %+v", r)
+	}
+	if status, body := get("/readyz/consumer/bad"); status != http.StatusServiceUnavailable || !strings.Contains(body, "division by zero") {
+		t.Errorf("/readyz/consumer/bad: %d %s", status, body)
+	}
 }

@@ -33,14 +33,17 @@ type doctorResult struct {
 
 // newDoctorCommand builds skyd doctor.
 func newDoctorCommand(a *app) *cobra.Command {
-	var all bool
+	var (
+		all    bool
+		socket string
+	)
 	cmd := &cobra.Command{
 		Use:   "doctor [--config FILE] [--db DSN]...",
 		Short: "check everything a production setup needs, and name each fault with its remedy",
 		Long: `Looks at the configuration and at every database of it, or at those of --db: connection, TLS, version, rights, schema and its
 functions, settings of the server, autovacuum, forgotten transactions and slots, clocks, other tickers, queues and
-consumers. Nothing is changed. Exit code 0: no fault (warnings and notes may be there), 1: faults, 3: a database cannot
-be reached.`,
+consumers. With --config or --socket the running daemon is asked, too: what skyd check finds, from the same snapshot. Nothing is
+changed. Exit code 0: no fault (warnings and notes may be there), 1: faults, 3: a database cannot be reached.`,
 		Example: "  skyd doctor --db postgres://app@127.0.0.1/app\n  skyd doctor --config /etc/skyd/skyd.yaml -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -53,6 +56,13 @@ be reached.`,
 			r := doctorResult{OK: true}
 			if a.configFile != "" {
 				r.Patients = append(r.Patients, examineConfig(c))
+			}
+			if a.configFile != "" || socket != "" {
+				p, err := a.examineDaemon(cmd, socket)
+				if err != nil {
+					return err
+				}
+				r.Patients = append(r.Patients, p)
 			}
 			for _, d := range c.Databases {
 				r.Patients = append(r.Patients, examineDatabase(ctx, d))
@@ -77,6 +87,7 @@ be reached.`,
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "show also what is fine")
+	socketFlag(cmd, &socket)
 	return cmd
 }
 
@@ -91,6 +102,46 @@ func examineConfig(c configs.Loaded) patient {
 	}
 	return p
 }
+
+// examineDaemon turns the verdicts of skyd check into findings, so that both always agree. That no daemon runs is none of
+// its faults: the doctor is also asked before there is one.
+func (a *app) examineDaemon(cmd *cobra.Command, socket string) (patient, error) {
+	p := patient{Name: "daemon", Findings: []pgq.Finding{}}
+	path, err := a.socketPath(cmd, socket)
+	if err != nil {
+		return p, err
+	}
+	ctx, cancel := context.WithTimeout(cmd.Context(), daemonPatience)
+	defer cancel()
+	s, err := runtime.FetchStatus(ctx, path)
+	switch {
+	case errors.Is(err, runtime.ErrNotRunning):
+		p.Findings = append(p.Findings, pgq.Finding{Name: "running", Level: pgq.Note, Text: oneLine(err.Error()), Remedy: "skyd run --config FILE, or systemctl start skyd"})
+		return p, nil
+	case err != nil:
+		p.Findings = append(p.Findings, pgq.Finding{Name: "running", Level: pgq.Fault, Text: oneLine(err.Error()), Remedy: "restart it; its log and skyd status tell why"})
+		return p, nil
+	}
+	p.Name = "daemon " + s.Instance
+	for _, j := range runtime.Judge(s, runtime.DefaultLimits()) {
+		f := pgq.Finding{Name: j.Name, Level: pgq.Fine, Text: oneLine(j.Text)}
+		switch j.Severity {
+		case runtime.OK:
+		case runtime.Warning:
+			f.Level, f.Remedy = pgq.Warning, daemonRemedy
+		default:
+			f.Level, f.Remedy = pgq.Fault, daemonRemedy
+		}
+		p.Findings = append(p.Findings, f)
+	}
+	return p, nil
+}
+
+const (
+	// daemonPatience limits a question to the daemon.
+	daemonPatience = 2 * time.Second
+	daemonRemedy   = "skyd status shows it in its place; docs/operations.md has the runbook"
+)
 
 // examineDatabase examines one database.
 func examineDatabase(ctx context.Context, d configs.Database) patient {
@@ -240,7 +291,7 @@ func (a *app) failing(cmd *cobra.Command, socket, queue, consumer string) (found
 	if err != nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(cmd.Context(), daemonPatience)
 	defer cancel()
 	s, err := runtime.FetchStatus(ctx, path)
 	if err != nil {

@@ -31,9 +31,10 @@ var volatile = []struct {
 
 // session runs commands and writes them down with all they print.
 type session struct {
-	t   *testing.T
-	dsn string
-	log strings.Builder
+	t      *testing.T
+	dsn    string
+	socket string // of a daemon to ask, in place of a database
+	log    strings.Builder
 }
 
 // do runs one command line; {in} in front of it is its standard input.
@@ -45,6 +46,9 @@ func (s *session) do(line string) {
 	}
 	var out, errs bytes.Buffer
 	words := append(split(args), "--db", s.dsn)
+	if s.socket != "" {
+		words = append(split(args), "--socket", s.socket)
+	}
 	code := run(s.t.Context(), words, strings.NewReader(strings.ReplaceAll(input, ";", "\n")), &out, &errs)
 	fmt.Fprintf(&s.log, "$ skyd %s\n%s", args, out.String())
 	for l := range strings.Lines(errs.String()) {
