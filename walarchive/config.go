@@ -59,7 +59,7 @@ type Config struct {
 	Hooks HooksConfig `koanf:"hooks"`
 	// How many bytes of WAL may wait in pg_wal while the repository is away; beyond that the oldest segments are given up,
 	// with a gap on record, and a new base backup is made as soon as it can. 0: nothing is ever given up.
-	QueueMax int64 `koanf:"queue_max"`
+	QueueMax int `koanf:"queue_max"`
 	// Commands for the server of a standby on this host.
 	Standby StandbyConfig `koanf:"standby"`
 }

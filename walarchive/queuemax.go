@@ -22,7 +22,7 @@ func (c Config) Drop(name string, cause error) (bool, error) {
 		return false, nil
 	}
 	waiting, err := WaitingBytes(c.PGData)
-	if err != nil || waiting <= c.QueueMax {
+	if err != nil || waiting <= int64(c.QueueMax) {
 		return false, err
 	}
 	dir := c.droppedDir()

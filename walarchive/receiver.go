@@ -271,6 +271,9 @@ func (s *session) receiveAll(ctx context.Context, cancel context.CancelCauseFunc
 				return err
 			}
 			continue
+		case invalidSlot(err) && s.rc.o.Slot != "":
+			// What it held is gone; a new one holds what is there. The caller comes back.
+			return errors.Join(err, s.r.DropSlot(ctx, s.rc.o.Slot), s.r.CreateSlot(ctx, s.rc.o.Slot))
 		case errors.Is(err, context.Canceled) && ctx.Err() != nil && context.Cause(ctx) == context.Canceled:
 			return nil
 		case err != nil:
@@ -310,6 +313,12 @@ func (s *session) leased(ctx context.Context, at TimelineSwitch) (next TimelineS
 func removedWAL(err error) bool {
 	pgErr := (*pgconn.PgError)(nil)
 	return errors.As(err, &pgErr) && (pgErr.Code == "58P01" || pgErr.Routine == "CheckXLogRemoved" || pgErr.Routine == "WalSndSegmentOpen")
+}
+
+// invalidSlot reports whether the server has given our slot up: from PostgreSQL 18 on it says so instead of streaming.
+func invalidSlot(err error) bool {
+	pgErr := (*pgconn.PgError)(nil)
+	return errors.As(err, &pgErr) && pgErr.Code == "55000" && pgErr.Routine == "ReplicationSlotAcquire"
 }
 
 // roundDown is the begin of the segment of a position.

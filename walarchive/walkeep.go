@@ -5,10 +5,6 @@ import (
 	"time"
 )
 
-// afterGap is the least time between a backup and one that is made for a gap: a position a little behind the gap will do,
-// but the server must get there.
-const afterGap = 10 * time.Second
-
 // KeepOptions say when base backups are made and which ones stay.
 type KeepOptions struct {
 	// Every is the time between two backups; 0: none are made.
@@ -107,9 +103,8 @@ func dueBackup(all []*Backup, gaps []Gap, o KeepOptions, now time.Time) string {
 			full = b.StartTime
 		}
 	}
-	behind := len(gaps) > 0 && now.Sub(last) >= afterGap
 	switch {
-	case now.Sub(last) < o.Every && !behind:
+	case now.Sub(last) < o.Every && len(gaps) == 0:
 		return ""
 	case full.IsZero(), o.FullEvery > 0 && now.Sub(full) >= o.FullEvery:
 		return BackupFull
