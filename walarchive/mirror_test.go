@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 	"strings"
@@ -236,5 +237,28 @@ func TestSteady_StandstillEnds(t *testing.T) {
 	cancel()
 	if _, err := walarchive.Steady(&stuck{inner, 99}, time.Hour).Head(ctx, "a"); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// staleList is a storage whose lists show nothing that was stored lately.
+type staleList struct{ walarchive.Storage }
+
+// List implements walarchive.Storage.
+func (staleList) List(context.Context, string, string) iter.Seq2[walarchive.Object, error] {
+	return func(func(walarchive.Object, error) bool) {}
+}
+
+// TestFetch_StaleList: what a list does not show is asked for by name: a hole is a hole, and what is there is there.
+func TestFetch_StaleList(t *testing.T) {
+	t.Parallel()
+	inner := dirStorage(t, t.TempDir())
+	newBench(t, inner, walarchive.RepoOptions{}).push(t, 1, 2, 4)
+	b := newBench(t, inner, walarchive.RepoOptions{})
+	b.open(t, b.Repo().With(staleList{inner}))
+	b.push(t, 2, 5)
+	for n, want := range map[int]int{2: 0, 3: 201, 4: 0, 5: 0, 6: 1} {
+		if exit, _, err := b.fetch(t, segmentName(n), "recovery.signal"); exit != want {
+			t.Errorf("segment %d: exit %d (%v), want %d", n, exit, err, want)
+		}
 	}
 }
