@@ -37,9 +37,11 @@ of a small bank, and runs a concurrent workload, two daemons, and three cooperat
 of one consumer; daemons and subconsumers are processes of their own. Then it kills with SIGKILL: a subconsumer in the
 middle of a batch, which another one takes over; PostgreSQL, which is started again; and the daemon that ticks, whose
 work the other one goes on with. At the end it compares the tables with what the subconsumers made of the events: each
-committed change must have been processed exactly once. In the last act the primary is destroyed: kill -9 in the middle of
-commits, and its data directory deleted. It comes back from the WAL archive, a base backup and what a synchronous receiver
-streamed, with every row whose commit was confirmed. All that, or exit code 1 with the numbers.
+committed change must have been processed exactly once. Then a root and two branches of a cascade, in databases of their
+own, are written to while the root moves to a branch: each confirmed event must be on all three exactly once. In the last
+act the primary is destroyed: kill -9 in the middle of commits, and its data directory deleted. It comes back from the WAL
+archive, a base backup and what a synchronous receiver streamed, with every row whose commit was confirmed. All that, or
+exit code 1 with the numbers.
 
 Nothing is left behind, also after Ctrl-C. --keep leaves the data on disk when the run comes to its end, and prints how
 to start the server again. Without server programs the exit code is 5; SKYD_PG_BIN names the directory of those to use.
@@ -208,6 +210,7 @@ type demoResult struct {
 	Crash    demoCrash     `json:"crash"`
 	Failover demoFailover  `json:"failover"`
 	Activity demo.Activity `json:"activity"`
+	Cascade  demoCascade   `json:"cascade"`
 	Disaster *demoDisaster `json:"disaster,omitempty"`
 	Kept     *demo.Kept    `json:"kept,omitempty"`
 }
@@ -223,6 +226,13 @@ type demoLatency struct {
 type demoTakeover struct {
 	demo.Takeover
 	Took float64 `json:"seconds"`
+}
+
+// demoCascade is the switchover of the cascade, with what the nodes had in the end.
+type demoCascade struct {
+	demo.Cascade
+	WritesHeld float64 `json:"writes_held_seconds"`
+	Took       float64 `json:"seconds"`
 }
 
 // demoFailover is how long it took the other daemon to take over, from the kill on.
@@ -258,6 +268,7 @@ func demoDocument(r demo.Report) demoResult {
 		Proved: len(faults) == 0, Faults: append([]string{}, faults...), Server: r.Server, Workload: r.Workload.Seconds(),
 		Proof: r.Proof, Activity: r.Activity, Kept: r.Kept, Disaster: last,
 		Latency:  demoLatency{r.Latency.P50.Seconds(), r.Latency.P99.Seconds(), r.Latency.Longest.Seconds()},
+		Cascade:  demoCascade{r.Cascade, r.Cascade.WritesHeld.Seconds(), r.Cascade.Took.Seconds()},
 		Takeover: demoTakeover{r.Takeover, r.Takeover.Took.Seconds()},
 		Failover: demoFailover{r.Failover, r.Failover.Lease.Seconds(), r.Failover.Tick.Seconds()},
 		Crash: demoCrash{
@@ -294,6 +305,13 @@ func printReport(w io.Writer, r demo.Report) error {
 		demo.Short(l.P50), demo.Short(l.P99), demo.Short(l.Longest))
 	fmt.Fprintf(&b, "  %s ticks, %s batches, %d table rotations, %s\n\n", grouped(r.Activity.Ticks), grouped(r.Activity.Batches),
 		r.Activity.Rotations, r.Server)
+	k := r.Cascade
+	fmt.Fprintf(&b, "Switchover of a cascade of %d nodes under load, %s to %s\n\n", k.Nodes, k.Old, k.New)
+	fmt.Fprintf(&b, "  last tick of the old root %d; %s: %s events, hash %s\n", k.LastTick, k.Old, grouped(k.OldEvents), k.OldHash)
+	fmt.Fprintf(&b, "  %*s %s: %s events, hash %s\n", len(fmt.Sprintf("last tick of the old root %d;", k.LastTick)), "", k.New, grouped(k.NewEvents), k.NewHash)
+	fmt.Fprintf(&b, "  writes were held for %s, the whole took %s\n", demo.Short(k.WritesHeld), demo.Short(k.Took))
+	fmt.Fprintf(&b, "  %s events confirmed; on the nodes missing %d, doubled %d; nodes that differ %d\n\n", grouped(k.Acknowledged),
+		k.Missing, k.Doubled, k.Different)
 	if d := r.Disaster; d != nil {
 		fmt.Fprintf(&b, "The primary destroyed, and back from the WAL archive\n\n")
 		line("commits confirmed before the kill", d.Acknowledged, "each waited for the receiver")

@@ -88,6 +88,7 @@ type Report struct {
 	Failover Failover      `json:"failover"`
 	Latency  Latency       `json:"latency"`
 	Activity Activity      `json:"activity"`
+	Cascade  Cascade       `json:"cascade"`
 	// Disaster is nil when there was no last act.
 	Disaster *Disaster `json:"disaster,omitempty"`
 	// Kept tells where the data is; only with Options.Keep.
@@ -131,8 +132,14 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 	}
 	o.Say(fmt.Sprintf("PgQ installed; bank of %d accounts, triggers write each change to queue %q", accounts, queueName))
 	s := &show{o: o, srv: srv, db: db}
-	if err := s.play(ctx, &report); err != nil || len(o.Fetch) == 0 {
-		return report, err
+	// One act after the other; each ends what it has started.
+	for _, act := range []func(ctx context.Context, report *Report) error{s.play, s.playCascade} {
+		if err := act(ctx, &report); err != nil {
+			return report, err
+		}
+	}
+	if len(o.Fetch) == 0 {
+		return report, nil
 	}
 	last, err := s.disaster(ctx, report.Proof)
 	report.Disaster = &last
@@ -141,7 +148,7 @@ func Run(ctx context.Context, o Options) (report Report, err error) {
 
 // Faults says what the run did not prove. None: everything.
 func (r Report) Faults() []string {
-	faults := r.Proof.Faults()
+	faults := append(r.Proof.Faults(), r.Cascade.Faults()...)
 	if r.Disaster != nil {
 		faults = append(faults, r.Disaster.Faults()...)
 	}

@@ -16,6 +16,9 @@
 // [Proof]. In the last act the server is killed in the middle of commits and its data directory deleted; it comes back from
 // a WAL archive (package walarchive), see [Disaster]. Daemons and members are processes of the program itself, see [Part].
 //
+// Then a second act makes a cascade, a root and two branches in databases of their own, moves the root to a branch while it
+// is written to, and compares what was confirmed with what all three hold: see [Cascade].
+//
 // The caller shows what happens, see [Options]. When the context ends, Run stops everything and deletes the server and
 // its files before it returns. When the process is killed, its parts end, the server dies with it (on Linux), and its
 // files are deleted by the next server of package pgserver.

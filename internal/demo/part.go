@@ -37,6 +37,8 @@ type order struct {
 	Log       bool          `json:"log,omitempty"`
 	LogFormat string        `json:"log_format,omitempty"`
 	Build     runtime.Build `json:"build,omitzero"`
+	// Nodes are those of the cascade that a daemon runs, in place of the database.
+	Nodes []cascadeNode `json:"nodes,omitempty"`
 
 	// Hold makes a member stop in the middle of its next batch.
 	Hold bool `json:"hold,omitempty"`
@@ -104,7 +106,11 @@ func (t *teller) tell(n note) {
 
 // runDaemon is the daemon of skyd run.
 func runDaemon(ctx context.Context, o order, log *slog.Logger) error {
-	daemon, err := runtime.New(ctx, daemonConfig(o.DSN, o.Name), runtime.Options{Log: log, Build: o.Build})
+	c := daemonConfig(o.DSN, o.Name)
+	if len(o.Nodes) > 0 {
+		cascadeDatabases(&c, o.Nodes)
+	}
+	daemon, err := runtime.New(ctx, c, runtime.Options{Log: log, Build: o.Build})
 	if err != nil {
 		return err
 	}
