@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -84,7 +85,9 @@ func (d *drill) writeOne(ctx context.Context, conn *pgx.Conn, key, node string, 
 	if err := tx.QueryRow(ctx, `select term from skyd_node.get_term('orders')`).Scan(&e.Term); err != nil {
 		return err
 	}
-	pause(ctx, 15*time.Millisecond)
+	if level != pgx.ReadCommitted { // long enough to be older than the closing of the queue, and to write behind the final tick
+		pause(ctx, rand.N(250*time.Millisecond))
+	}
 	if _, err := tx.Exec(ctx, `select pgq.insert_event('orders', 't', $1)`, key); err != nil {
 		return err
 	}
