@@ -47,6 +47,9 @@ func TestSwitchover_KilledAtEveryStep(t *testing.T) {
 			if _, err := g.takeover(old, node, cascade.TakeoverOptions{Force: true}); !errors.Is(err, cascade.ErrRefused) && i < 6 {
 				t.Errorf("%s: a second operation while one is open: %v", step, err)
 			}
+			if i < 6 { // the journal of the old root is open
+				g.notPaused(old, i%2 == 0)
+			}
 			_, err = g.admin(old).Resume(t.Context(), "", "", back, cascade.TakeoverOptions{Driver: "mortal"})
 			wantBack := back && i < 4
 			switch {
@@ -178,3 +181,13 @@ func TestKeeper_EndsWhatNobodyDrives(t *testing.T) {
 }
 
 func isRolledBack(err error) bool { return errors.Is(err, cascade.ErrRolledBack) }
+
+// notPaused checks that a node is neither paused nor resumed by hand while an operation is open on it.
+func (g *grove) notPaused(node string, paused bool) {
+	g.t.Helper()
+	a := g.admin(node)
+	plan := ok[*cascade.Change](g.t)(a.PlanPause(ok[*cascade.Topology](g.t)(a.Topology(g.t.Context())), node, "", paused, false))
+	if err := plan.Run(g.t.Context(), nil); len(plan.Steps) > 0 && !errors.Is(err, cascade.ErrRefused) {
+		g.t.Errorf("paused=%t while an operation is open: %v", paused, err)
+	}
+}

@@ -124,6 +124,10 @@ func (g *grove) returns(w *writers, m *mortal, direct *pgq.DB) {
 	if !strings.Contains(file.String(), `"ev_data":"lost 2"`) {
 		t.Errorf("dump: %s", file.String())
 	}
+	resume := ok[*cascade.Change](t)(a.PlanPause(ok[*cascade.Topology](t)(a.Topology(t.Context())), "o", "", false, false))
+	if err := resume.Run(t.Context(), nil); !errors.Is(err, cascade.ErrRefused) || !strings.Contains(err.Error(), "--accept-loss") {
+		t.Errorf("resume while lost events are unhandled: %v", err)
+	}
 	if n := ok[int64](t)(a.AcceptLoss(t.Context())); n < 2 {
 		t.Errorf("accepted the loss of %d events", n)
 	}

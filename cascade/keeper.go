@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/skytools/skyd/pgq"
 )
 
@@ -20,6 +22,10 @@ const (
 // and ends operations whose driver died. Several keepers, of this node and of others, do no harm to each other: an
 // operation has one driver at a time. Not safe for concurrent use.
 type Keeper struct {
+	// DeadRetention is how long events are kept for a subscriber that is tagged dead, from its last sign of life on; after
+	// that its subscription goes. 0: as long as it takes.
+	DeadRetention time.Duration
+
 	db     *pgq.DB
 	a      *Admin
 	driver string
@@ -50,6 +56,9 @@ func (k *Keeper) Pass(ctx context.Context) (did string, err error) {
 			return fmt.Sprintf("closed: the cascade went on with %s, term %d over %d; skyd node resurrect brings %s back", f.NewRoot, f.NewTerm, f.Term, f.Node), nil
 		}
 	}
+	if dropped, err := k.dropDead(ctx); err != nil || dropped != "" {
+		return dropped, err
+	}
 	open, err := OpenOperations(ctx, k.db, k.a.queue)
 	if err != nil || len(open) == 0 || !open[0].Silent && open[0].Driver != k.driver {
 		return "", err
@@ -65,4 +74,32 @@ func (k *Keeper) Pass(ctx context.Context) (did string, err error) {
 		return "", nil // somebody else is at it
 	}
 	return "", fmt.Errorf("%s of %s by %s: %w", j.Kind, j.Old, j.New, err)
+}
+
+// dropDead ends the subscription of one member that is tagged dead and was silent for too long.
+func (k *Keeper) dropDead(ctx context.Context) (did string, err error) {
+	const find = `
+select s.subscriber_node, pg_catalog.date_trunc('second', u.sub_active)::text
+  from pgq_node.subscriber_info s
+  join pgq_node.node_location l on l.queue_name = s.queue_name and l.node_name = s.subscriber_node and l.dead
+  join pgq.queue q on q.queue_name = s.queue_name
+  join pgq.consumer c on c.co_name = s.worker_name
+  join pgq.subscription u on u.sub_queue = q.queue_id and u.sub_consumer = c.co_id
+ where s.queue_name = $1 and u.sub_active < pg_catalog.clock_timestamp() - $2::interval
+ order by u.sub_active limit 1`
+	if k.DeadRetention <= 0 {
+		return "", nil
+	}
+	var node, since string
+	err = k.db.QueryRow(ctx, find, k.a.queue, k.DeadRetention).Scan(&node, &since)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return "", nil
+	}
+	if err == nil {
+		_, err = UnregisterSubscriber(ctx, k.db, k.a.queue, node)
+	}
+	if err != nil {
+		return "", fmt.Errorf("end the subscription of a dead node: %w", pgq.Classify(err))
+	}
+	return fmt.Sprintf("keeps no events any more for %s, which is tagged dead and was silent since %s: build it anew", node, since), nil
 }

@@ -206,6 +206,9 @@ type Node struct {
 	// Limit of one statement of the worker, and of its silence inside a transaction: a daemon that freezes there gives
 	// way to another one after so long.
 	StepTimeout time.Duration `koanf:"step_timeout"`
+	// How long events are kept for a subscriber of this node that is tagged dead, from its last sign of life on; after
+	// that its subscription goes, and it has to be built anew. 0: as long as it takes.
+	DeadRetention time.Duration `koanf:"dead_retention"`
 }
 
 // KindCascade is the kind of a node that copies and follows, and applies nothing.

@@ -112,6 +112,9 @@ func (k *checker) nodes(nodes []Node, databases []Database) {
 		}
 		k.between(at+".poll_period", n.PollPeriod, time.Millisecond, time.Hour)
 		k.between(at+".watermark_period", n.WatermarkPeriod, time.Second, 24*time.Hour)
+		if n.DeadRetention != 0 {
+			k.between(at+".dead_retention", n.DeadRetention, time.Minute, 100*365*24*time.Hour)
+		}
 		k.between(at+".step_timeout", n.StepTimeout, time.Second, 24*time.Hour)
 	}
 }

@@ -1,9 +1,11 @@
 package pgqsql_test
 
 import (
+	"context"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/skytools/skyd/internal/pgtest"
 )
@@ -134,5 +136,34 @@ func TestNode_ClosedQueueOpenedByTheFlagAlone(t *testing.T) {
 			mustExec(t, conn, `select pgq.close_queue('q')`)
 			write("after the third closing", at(), false)
 		})
+	}
+}
+
+// The global watermark of a root goes back when somebody asks for it, as in the original, but not silently.
+func TestNode_WatermarkGoesBackWithAWarning(t *testing.T) {
+	t.Parallel()
+	db := pgtest.DB(t)
+	cfg, err := pgx.ParseConfig(db.DSN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	warned := ""
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { warned = n.Severity + ": " + n.Message }
+	conn, err := pgx.ConnectConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
+	mustExec(t, conn, `select pgq_node.register_location('q', 'o', 'dbname=o', false)`)
+	mustExec(t, conn, `select pgq_node.create_node('q', 'root', 'o', 'wo', null, null, null)`)
+	mustExec(t, conn, `select pgq.force_tick('q')`)
+	mustExec(t, conn, `select pgq.ticker('q')`)
+	mustExec(t, conn, `select pgq_node.set_global_watermark('q', 2)`)
+	if warned != "" {
+		t.Errorf("forwards: %q", warned)
+	}
+	mustExec(t, conn, `select pgq_node.set_global_watermark('q', 1)`)
+	if warned != "WARNING: global watermark of queue q goes back to tick 1" {
+		t.Errorf("backwards: %q", warned)
 	}
 }

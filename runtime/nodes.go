@@ -53,7 +53,9 @@ func (d *Daemon) nodeParams(ctx context.Context, c configs.Config, db configs.Da
 					return nil, err
 				}
 				driver := "skyd/" + c.Instance + "/" + n.Name + "/" + rand.Text()[:6]
-				return &nodeKeeper{pool: p, Keeper: cascade.NewKeeper(p.db, n.Queue, driver)}, nil
+				k := &nodeKeeper{pool: p, Keeper: cascade.NewKeeper(p.db, n.Queue, driver)}
+				k.DeadRetention = n.DeadRetention
+				return k, nil
 			},
 		})
 	}
