@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -16,8 +15,6 @@ type Archive struct {
 	repo   *Repo
 	config Config
 	log    *slog.Logger
-
-	buffers sync.Pool // *[]byte of the size of a segment
 
 	mu        sync.Mutex
 	cluster   Cluster // of the data directory and of the repository, when they agree
@@ -211,37 +208,3 @@ type Pause struct {
 
 // pauseFile holds the Pause.
 func (c Config) pauseFile() string { return filepath.Join(c.StateDir, "paused.json") }
-
-// buffer takes a buffer of at least this capacity from the pool.
-func (a *Archive) buffer(size int64) *[]byte {
-	buf, _ := a.buffers.Get().(*[]byte)
-	if buf == nil || int64(cap(*buf)) < size {
-		fresh := make([]byte, size)
-		buf = &fresh
-	}
-	return buf
-}
-
-// readFile reads a file into a buffer of the archive; free gives the buffer back.
-func (a *Archive) readFile(path string) (content []byte, free func(), err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > 1<<30 {
-		return nil, nil, fmt.Errorf("%w: %s has %d bytes", ErrInvalid, path, info.Size())
-	}
-	buf := a.buffer(info.Size())
-	content = (*buf)[:info.Size()]
-	n, err := readFull(f, content)
-	if err != nil {
-		a.buffers.Put(buf)
-		return nil, nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	return content[:n], func() { a.buffers.Put(buf) }, nil
-}

@@ -188,17 +188,15 @@ func syncPath(path string) error {
 // storeSegment stores a closed local segment in the repository. That it is there already, from push, is as good.
 func (r *Repo) storeSegment(ctx context.Context, system uint64, path, writer string) (stored bool, err error) {
 	name := filepath.Base(path)
-	content, err := os.ReadFile(path)
+	content, free, err := r.readFile(path)
 	if err != nil {
 		return false, err
 	}
+	defer free()
 	info, err := CheckSegment(name, system, content)
 	if err != nil {
 		return false, fmt.Errorf("received segment %s: %w", name, err)
 	}
-	h, object, err := r.Seal(receivedHeader(name, system, info, writer), content)
-	if err != nil {
-		return false, err
-	}
-	return r.putObject(ctx, r.SegmentKey(system, name), h, object)
+	stored, _, err = r.storeObject(ctx, r.SegmentKey(system, name), receivedHeader(name, system, info, writer), content)
+	return stored, err
 }

@@ -96,7 +96,7 @@ func (a *Archive) push(ctx context.Context, path string) (p Pushed, err error) {
 	if err != nil {
 		return p, err
 	}
-	content, free, err := a.readFile(path)
+	content, free, err := a.repo.readFile(path)
 	if err != nil {
 		return p, err
 	}
@@ -146,24 +146,8 @@ func (a *Archive) header(name string, cluster Cluster, start LSN) Header {
 }
 
 // store puts an object unless the same content is there already.
-func (a *Archive) store(ctx context.Context, key string, h Header, p *Pushed, content []byte) error {
-	h = a.repo.stamp(h, content)
-	err := a.repo.compare(ctx, key, h)
-	if !errors.Is(err, ErrNotFound) {
-		if err == nil {
-			err = a.repo.settle(ctx, key)
-		}
-		return err
-	}
-	buf := a.buffer(p.Bytes)
-	object, err := a.repo.pack((*buf)[:0], h, content)
-	if err != nil {
-		return err
-	}
-	p.Packed = int64(len(object))
-	if p.Stored, err = a.repo.putObject(ctx, key, h, object); err == nil {
-		a.buffers.Put(buf) // after a failure a storage may still be reading
-	}
+func (a *Archive) store(ctx context.Context, key string, h Header, p *Pushed, content []byte) (err error) {
+	p.Stored, p.Packed, err = a.repo.storeObject(ctx, key, h, content)
 	return err
 }
 

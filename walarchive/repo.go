@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -51,6 +52,7 @@ type Repo struct {
 	keys        *keys
 	hooks       HooksConfig
 	codec       codec
+	buffers     sync.Pool // *[]byte of the size of a segment
 }
 
 // OpenRepo opens the repository in a storage for one source. ErrNoRepository when there is none.
