@@ -113,6 +113,7 @@ func (r *run) walSections(ctx context.Context) (list []section, err error) {
 	}
 	for i := range list {
 		list[i].commit = synchronous
+		list[i].once = list[i].once || w.sizes.noSlow
 		if i < 2 || list[i].name == walReceive {
 			list[i].events = segments
 		}

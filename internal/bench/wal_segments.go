@@ -200,14 +200,19 @@ func orEnded(err error) error {
 }
 
 // small is how often what takes milliseconds is done in one round.
-const small = 20
+func (w *archivists) small() int {
+	if w.sizes.noSlow {
+		return 2
+	}
+	return 20
+}
 
 // misser asks for a segment that does not exist.
 func (w *archivists) misser(row string) contender {
 	return contender{run: func(ctx context.Context) (figures, error) {
 		name, dir := "0000000100000FFF000000AA", w.cluster.DataDir()
 		command := strings.NewReplacer("%f", name, "%p", "pg_wal/RECOVERYXLOG").Replace(w.restoreCommand(row, dir))
-		return w.times(small, func() *exec.Cmd {
+		return w.times(w.small(), func() *exec.Cmd {
 			cmd := w.cluster.Command("sh", "-c", command)
 			cmd.Dir = dir
 			return cmd
@@ -225,7 +230,7 @@ func (w *archivists) starter(row string) contender {
 		program, exit = []string{filepath.Join(w.bin, "skyd-wal"), "push"}, 2
 	}
 	return contender{run: func(context.Context) (figures, error) {
-		return w.times(small, func() *exec.Cmd { return w.cluster.Command(program[0], program[1:]...) }, exit)
+		return w.times(w.small(), func() *exec.Cmd { return w.cluster.Command(program[0], program[1:]...) }, exit)
 	}}
 }
 
