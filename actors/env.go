@@ -126,7 +126,9 @@ func (r *reporter) repeat(c actor.Context) {
 
 // Kinds lists the kinds of actors.
 func Kinds() []string {
-	return []string{kindDaemon, kindStatus, kindDatabase, kindDiscovery, kindTicker, kindMaintainer, kindConsumer,
+	return []string{
+		kindDaemon, kindStatus, kindDatabase, kindDiscovery, kindTicker, kindMaintainer, kindConsumer,
 		kindSubconsumer, kindBatch, kindLease, kindNode, kindWorker, kindKeeper, kindWAL, kindGate, kindShipper, kindReceiver, kindBackup, kindPrefetcher,
-		kindSurvey, kindDrill, kindPeriodic}
+		kindSurvey, kindDrill, kindPeriodic,
+	}
 }

@@ -39,8 +39,10 @@ type received struct{}
 // receiverProps builds the receiver of an archive.
 func receiverProps(env Env, p ArchiveParams, handle ArchiveHandle) *actor.Props {
 	return newProps(env, kindReceiver, func() actor.Actor {
-		return &WALReceiver{env: env, p: p, handle: handle, state: reporter{env: env, kind: kindReceiver},
-			last: &atomic.Pointer[walarchive.ReceiverStatus]{}}
+		return &WALReceiver{
+			env: env, p: p, handle: handle, state: reporter{env: env, kind: kindReceiver},
+			last: &atomic.Pointer[walarchive.ReceiverStatus]{},
+		}
 	})
 }
 

@@ -59,8 +59,10 @@ type Shipper struct {
 // shipperProps builds the shipper of an archive.
 func shipperProps(env Env, p ArchiveParams, handle ArchiveHandle) *actor.Props {
 	return newProps(env, kindShipper, func() actor.Actor {
-		s := &Shipper{env: env, p: p, handle: handle, waiting: map[string][]chan<- error{}, stored: map[string]bool{}, told: map[string]bool{},
-			state: reporter{env: env, kind: kindShipper}, seen: messages.ArchiveSeen{Source: p.Source}}
+		s := &Shipper{
+			env: env, p: p, handle: handle, waiting: map[string][]chan<- error{}, stored: map[string]bool{}, told: map[string]bool{},
+			state: reporter{env: env, kind: kindShipper}, seen: messages.ArchiveSeen{Source: p.Source},
+		}
 		for range p.Workers {
 			s.lanes = append(s.lanes, &lane{})
 		}

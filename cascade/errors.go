@@ -7,7 +7,7 @@ import (
 	"github.com/skytools/skyd/pgq"
 )
 
-// ErrNotFound: the database has no node, consumer, subscriber or location of that name; code 404 of the contract.
+// ErrNotFound says: the database has no node, consumer, subscriber or location of that name; code 404 of the contract.
 var ErrNotFound = errors.New("not found")
 
 // Codes of the contract that callers branch on; the rest are for people.

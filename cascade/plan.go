@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// ErrBadRole: the node's type and that of its combined queue do not go together.
+// ErrBadRole says: the node's type and that of its combined queue do not go together.
 var ErrBadRole = errors.New("node has an impossible role")
 
-// ErrPositionLost: provider, position and local ticks of a node do not fit together, and no batch can be told to be the
+// ErrPositionLost says: provider, position and local ticks of a node do not fit together, and no batch can be told to be the
 // next one. A human has to look.
 var ErrPositionLost = errors.New("position of the node is lost")
 

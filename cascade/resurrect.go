@@ -95,11 +95,11 @@ func (a *Admin) FenceIfStale(ctx context.Context) (*Fenced, error) {
 		}
 	}
 	if f.NewTerm == 0 {
-		if root, _, err := top.gravestone(s.Name); err != nil || root == nil {
+		root, _, err := top.gravestone(s.Name)
+		if err != nil || root == nil {
 			return nil, err
-		} else {
-			f.NewRoot = root.Name
 		}
+		f.NewRoot = root.Name
 	}
 	if !s.Open && s.Gated {
 		return f, nil

@@ -328,8 +328,8 @@ func TestBranchApplies(t *testing.T) {
 		tableApplier{}.Apply,
 		func(context.Context, pgx.Tx, cascade.Batch, iter.Seq2[*pgq.Event, error]) error { return nil },
 		func(_ context.Context, _ pgx.Tx, _ cascade.Batch, events iter.Seq2[*pgq.Event, error]) error {
-			for range events {
-				break
+			for _, err := range events {
+				return err // after the first one
 			}
 			return nil
 		},

@@ -13,7 +13,7 @@ import (
 	"github.com/skytools/skyd/pgq"
 )
 
-// ErrDriven: another process drives the operation and shows signs of life.
+// ErrDriven says: another process drives the operation and shows signs of life.
 var ErrDriven = fmt.Errorf("%w by a process that is alive", ErrBusy)
 
 // stepLimit bounds a step that waits for nobody.

@@ -14,7 +14,7 @@ import (
 	"github.com/skytools/skyd/pgq"
 )
 
-// ErrOtherNode: the database holds another node of the queue than the worker was made for.
+// ErrOtherNode says: the database holds another node of the queue than the worker was made for.
 var ErrOtherNode = errors.New("the database holds another node")
 
 // Batch tells an Applier what it applies: the events from one tick to another. On a leaf there may be more ticks of the

@@ -205,8 +205,10 @@ func (im *importer) pgqadm(b *strings.Builder) {
 func (im *importer) periods(s map[string]iniValue) (lines []string) {
 	var maintenance []string
 	for _, p := range []struct{ from, to, section string }{
-		{"check_period", "check_period", ""}, {"ticker_period", "period", "ticker"},
-		{"maint_period", "period", "maintenance"}, {"retry_period", "retry_period", "maintenance"},
+		{"check_period", "check_period", ""},
+		{"ticker_period", "period", "ticker"},
+		{"maint_period", "period", "maintenance"},
+		{"retry_period", "retry_period", "maintenance"},
 	} {
 		v, ok := s[p.from]
 		if !ok {

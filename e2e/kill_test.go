@@ -197,8 +197,8 @@ func (k *kill) produce(ctx context.Context, number int) {
 			conn = c
 		}
 		events, err := insert(ctx, conn, key, &seq, 1+rng.IntN(4), rng.IntN(10) == 0)
-		switch {
-		case err == nil:
+		switch err {
+		case nil:
 			k.auditor.Acknowledged(events...)
 			for _, ev := range events {
 				k.newest.Store(max(k.newest.Load(), ev.ID))

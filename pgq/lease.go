@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// ErrLeaseLost: the unit has changed hands; whoever meets this stops working on it at once.
+// ErrLeaseLost says: the unit has changed hands; whoever meets this stops working on it at once.
 var ErrLeaseLost = errors.New("lease lost")
 
 // LeaseKind tells what a lease ends with.

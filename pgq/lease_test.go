@@ -291,9 +291,16 @@ func TestOutage(t *testing.T) {
 		err  error
 		want bool
 	}{
-		{nil, false}, {context.Canceled, false}, {context.DeadlineExceeded, true}, {io.ErrUnexpectedEOF, true},
-		{&pgconn.PgError{Code: "25006"}, true}, {&pgconn.PgError{Code: "53100"}, true}, {&pgconn.PgError{Code: "57P03"}, true},
-		{&pgconn.PgError{Code: "22012"}, false}, {&pgconn.PgError{Code: "40001"}, false}, {&pgconn.PgError{Code: "42501"}, false},
+		{nil, false},
+		{context.Canceled, false},
+		{context.DeadlineExceeded, true},
+		{io.ErrUnexpectedEOF, true},
+		{&pgconn.PgError{Code: "25006"}, true},
+		{&pgconn.PgError{Code: "53100"}, true},
+		{&pgconn.PgError{Code: "57P03"}, true},
+		{&pgconn.PgError{Code: "22012"}, false},
+		{&pgconn.PgError{Code: "40001"}, false},
+		{&pgconn.PgError{Code: "42501"}, false},
 	} {
 		if got := pgq.Outage(c.err); got != c.want {
 			t.Errorf("%v: got %v", c.err, got)

@@ -19,8 +19,10 @@ import (
 
 // randomText is null, empty, or made of what escapes and encodings are about.
 func randomText(rnd *rand.Rand) pgq.Text {
-	pieces := []string{"", " ", "NULL", "null", "{", "}", ",", `"`, `\`, `\\`, `\N`, `\.`, "'", "\n", "\r", "\t", "\x01", "\x7f", "%", "=&+",
-		"ü", "日本", "\U0001F600", "\u0301", "\u202e", "\ufeff", "\u00a0", "\ufffd", "a", strings.Repeat("x", 3000)}
+	pieces := []string{
+		"", " ", "NULL", "null", "{", "}", ",", `"`, `\`, `\\`, `\N`, `\.`, "'", "\n", "\r", "\t", "\x01", "\x7f", "%", "=&+",
+		"ü", "日本", "\U0001F600", "\u0301", "\u202e", "\ufeff", "\u00a0", "\ufffd", "a", strings.Repeat("x", 3000),
+	}
 	if rnd.IntN(4) == 0 {
 		return pgq.Text{}
 	}

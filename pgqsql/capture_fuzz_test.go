@@ -115,8 +115,10 @@ func decodeForm(t *testing.T, form string) map[string]*string {
 // An argument that pgq.capture_table takes gives a trigger that knows it: no write of the table fails for it. Expressions
 // are SQL of the caller, and may.
 func FuzzCaptureArguments(f *testing.F) {
-	for _, s := range []string{"", "backup", "deny", "SKIP", "skip", "ignore=v", "ignore=", "ignore=v,,nope", "ignore= v , c ", "pkey=id", "pkey=id,v", "pkey=nope",
-		"pkey=", "pkey= id , c", "pkey=id,", "IGNORE=v", "ev_extra5=1", "ev_type", "backup ", " backup", "backup=1", "pkey=ID", "ignore=\"v\"", "pkey=id\n"} {
+	for _, s := range []string{
+		"", "backup", "deny", "SKIP", "skip", "ignore=v", "ignore=", "ignore=v,,nope", "ignore= v , c ", "pkey=id", "pkey=id,v", "pkey=nope",
+		"pkey=", "pkey= id , c", "pkey=id,", "IGNORE=v", "ev_extra5=1", "ev_type", "backup ", " backup", "backup=1", "pkey=ID", "ignore=\"v\"", "pkey=id\n",
+	} {
 		f.Add(s, "backup")
 	}
 	db := pgtest.DB(f)

@@ -65,9 +65,11 @@ func TestHarden_PinsEveryDefiner(t *testing.T) {
 	s.answers(t, [][2]string{
 		{definers, "0"},
 		{`select count(*) from pg_proc where pronamespace = 'other'::regnamespace and proconfig is not null`, "0"},
-		{`select string_agg(distinct proconfig::text, ' ' order by proconfig::text) from pg_proc where prosecdef
+		{
+			`select string_agg(distinct proconfig::text, ' ' order by proconfig::text) from pg_proc where prosecdef
 			and pronamespace in ('londiste'::regnamespace, 'pgq'::regnamespace)`,
-			`{"search_path=pg_catalog, londiste, pg_temp"} {"search_path=pg_catalog, pgq, pg_temp"}`},
+			`{"search_path=pg_catalog, londiste, pg_temp"} {"search_path=pg_catalog, pgq, pg_temp"}`,
+		},
 	})
 	second := mustHarden(t, db.Conn(t), false)
 	if second.Changed || len(second.Functions) > 0 {

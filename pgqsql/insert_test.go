@@ -35,21 +35,33 @@ func TestInsertEvent_SeesWhatItsTransactionChanges(t *testing.T) {
 		steps []string
 		want  int // events at the end
 	}{
-		"closed": {[]string{"begin", insertSQL, "savepoint a", closed, "savepoint b", "!" + insertSQL, "rollback to b",
+		"closed": {[]string{
+			"begin", insertSQL, "savepoint a", closed, "savepoint b", "!" + insertSQL, "rollback to b",
 			"set local session_replication_role = replica", insertSQL, "set local session_replication_role = local",
-			"savepoint b", "!" + insertSQL, "rollback to a", insertSQL, "commit", insertSQL}, 4 - 1},
+			"savepoint b", "!" + insertSQL, "rollback to a", insertSQL, "commit", insertSQL,
+		}, 4 - 1},
 		"closed and open again": {[]string{"begin", insertSQL, closed, opened, insertSQL, "commit"}, 2},
-		"limited": {[]string{"begin", insertSQL, "update pgq.queue set queue_per_tx_limit = 2", insertSQL, insertSQL,
-			"savepoint a", "!" + insertSQL, "rollback to a", "commit", "begin", insertSQL, insertSQL, "!" + insertSQL, "rollback"}, 3},
+		"limited": {[]string{
+			"begin", insertSQL, "update pgq.queue set queue_per_tx_limit = 2", insertSQL, insertSQL,
+			"savepoint a", "!" + insertSQL, "rollback to a", "commit", "begin", insertSQL, insertSQL, "!" + insertSQL, "rollback",
+		}, 3},
 		"limit 0": {[]string{"update pgq.queue set queue_per_tx_limit = 0", "!" + insertSQL}, 0},
-		"dropped and created": {[]string{"begin", insertSQL, "select pgq.drop_queue('q')", "savepoint a", "!" + insertSQL,
-			"rollback to a", "select pgq.create_queue('q')", insertSQL, insertSQL, "commit", insertSQL}, 3},
-		"creation rolled back": {[]string{"begin", insertSQL, "savepoint a", "select pgq.drop_queue('q'); select pgq.create_queue('q')",
-			insertSQL, "rollback to a", insertSQL, "commit"}, 2},
-		"renamed": {[]string{"begin", insertSQL, "update pgq.queue set queue_name = 'p'", "savepoint a", "!" + insertSQL,
-			"rollback to a", "select pgq.insert_event('p', 't', 'd')", "commit"}, 2},
-		"rotated": {[]string{"update pgq.queue set queue_rotation_period = '0'; select pgq.ticker('q')", "begin", insertSQL,
-			"select pgq.maint_rotate_tables_step1('q')", insertSQL, "commit", insertSQL}, 3},
+		"dropped and created": {[]string{
+			"begin", insertSQL, "select pgq.drop_queue('q')", "savepoint a", "!" + insertSQL,
+			"rollback to a", "select pgq.create_queue('q')", insertSQL, insertSQL, "commit", insertSQL,
+		}, 3},
+		"creation rolled back": {[]string{
+			"begin", insertSQL, "savepoint a", "select pgq.drop_queue('q'); select pgq.create_queue('q')",
+			insertSQL, "rollback to a", insertSQL, "commit",
+		}, 2},
+		"renamed": {[]string{
+			"begin", insertSQL, "update pgq.queue set queue_name = 'p'", "savepoint a", "!" + insertSQL,
+			"rollback to a", "select pgq.insert_event('p', 't', 'd')", "commit",
+		}, 2},
+		"rotated": {[]string{
+			"update pgq.queue set queue_rotation_period = '0'; select pgq.ticker('q')", "begin", insertSQL,
+			"select pgq.maint_rotate_tables_step1('q')", insertSQL, "commit", insertSQL,
+		}, 3},
 		"savepoint": {[]string{"begin", "savepoint a", insertSQL, "rollback to a", insertSQL, "commit"}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -51,8 +51,10 @@ var consumeTraps = []trap{
 func finishedBatchAnswersZero(t *testing.T, db *pgtest.Database) string {
 	s := open(t, db)
 	s.prepareQueue()
-	for _, away := range []string{"select pgq.finish_batch(%s)", "select pgq.register_consumer_at('q', 'c', (select max(tick_id) from pgq.tick))",
-		"select pgq.unregister_consumer('q', 'c')"} {
+	for _, away := range []string{
+		"select pgq.finish_batch(%s)", "select pgq.register_consumer_at('q', 'c', (select max(tick_id) from pgq.tick))",
+		"select pgq.unregister_consumer('q', 'c')",
+	} {
 		s.tick()
 		batch := s.text("select pgq.next_batch('q', 'c')")
 		if away[len(away)-4:] == "(%s)" {

@@ -92,8 +92,10 @@ func (d *Daemon) survey(w walarchive.Config, db *configs.Database) func(context.
 
 // surveyed is a status as messages tell it.
 func surveyed(source string, st walarchive.SourceStatus) messages.ArchiveSurveyed {
-	m := messages.ArchiveSurveyed{Source: source, At: time.Now(), LagBytes: st.LagBytes, Missing: st.Missing, Problems: st.Problems,
-		ReadyBytes: st.ReadyBytes, PGWALFree: st.PGWALFree, Dropped: len(st.Dropped)}
+	m := messages.ArchiveSurveyed{
+		Source: source, At: time.Now(), LagBytes: st.LagBytes, Missing: st.Missing, Problems: st.Problems,
+		ReadyBytes: st.ReadyBytes, PGWALFree: st.PGWALFree, Dropped: len(st.Dropped),
+	}
 	if st.Archiver != nil {
 		m.ServerAnswers = true
 	}
@@ -114,8 +116,10 @@ func surveyed(source string, st walarchive.SourceStatus) messages.ArchiveSurveye
 		}
 	}
 	for kind, b := range st.Backups {
-		m.Backups = append(m.Backups, messages.BackupSeen{Kind: kind, Last: b.StopTime, Seconds: b.StopTime.Sub(b.StartTime).Seconds(),
-			Bytes: b.Bytes, Stored: b.Stored, BadPages: len(b.BadPages)})
+		m.Backups = append(m.Backups, messages.BackupSeen{
+			Kind: kind, Last: b.StopTime, Seconds: b.StopTime.Sub(b.StartTime).Seconds(),
+			Bytes: b.Bytes, Stored: b.Stored, BadPages: len(b.BadPages),
+		})
 	}
 	if st.Drill != nil {
 		m.Drill = &messages.DrillSeen{Began: st.Drill.Began, Seconds: st.Drill.Seconds, LastSuccess: st.Drill.LastSuccess, Error: st.Drill.Error}
@@ -181,8 +185,10 @@ var ErrNoPrograms = drill.ErrNoPrograms
 // RestoreDrill restores a source into a throw-away server and looks through it; command is the restore_command. db may be
 // nil. See drill.Run.
 func RestoreDrill(ctx context.Context, repo *walarchive.Repo, w walarchive.Config, db *configs.Database, command string, note func(string)) (*walarchive.Drill, error) {
-	o := drill.Options{Dir: w.Drill.Dir, BinDir: w.Drill.BinDir, PGData: w.PGData, Command: command, Note: note,
-		Owner: fmt.Sprintf("restore drill, process %d", os.Getpid()), Roles: []string{"postgres"}}
+	o := drill.Options{
+		Dir: w.Drill.Dir, BinDir: w.Drill.BinDir, PGData: w.PGData, Command: command, Note: note,
+		Owner: fmt.Sprintf("restore drill, process %d", os.Getpid()), Roles: []string{"postgres"},
+	}
 	if o.Dir == "" && w.StateDir != "" {
 		o.Dir = filepath.Join(w.StateDir, "drill")
 	}

@@ -15,7 +15,7 @@ import (
 // keepArchive adds to the parameters of an archive what it does with its server: receive, back up, expire.
 func (d *Daemon) keepArchive(p *actors.ArchiveParams, w walarchive.Config, db configs.Database) {
 	me := fmt.Sprintf("skyd, process %d", os.Getpid())
-	note := func(text string) { d.log.Info(text, "source", w.Source) }
+	note := func(text string) { d.log.Info("archive is kept", "did", text, "source", w.Source) }
 	server := connectionKey(db, d.config.Instance, "")
 	if w.Receive.Enabled {
 		p.ReceiveKey = fmt.Sprintf("%s %s %+v", server, w.StateDir, w.Receive)

@@ -58,11 +58,13 @@ func TestHealth_WorkerWhoseBatchesFail(t *testing.T) {
 	}
 	for fails, want := range map[int][]Check{
 		flapping - 1: {
-			{Name: "consumer/d/a%2Fq/c", OK: true, Text: "running"}, {Name: "consumer/d/q/g", OK: true, Text: "running"},
+			{Name: "consumer/d/a%2Fq/c", OK: true, Text: "running"},
+			{Name: "consumer/d/q/g", OK: true, Text: "running"},
 			{Name: "subconsumer/d/q/g/2", OK: true, Text: "running"},
 		},
 		flapping: {
-			{Name: "consumer/d/a%2Fq/c", Text: "running, failed 3 times in a row: boom"}, {Name: "consumer/d/q/g", OK: true, Text: "running"},
+			{Name: "consumer/d/a%2Fq/c", Text: "running, failed 3 times in a row: boom"},
+			{Name: "consumer/d/q/g", OK: true, Text: "running"},
 			{Name: "subconsumer/d/q/g/2", Text: "running, failed 3 times in a row"},
 		},
 	} {

@@ -36,11 +36,11 @@ func collectNodes(s Status, emit emitter, ch chan<- prometheus.Metric) {
 	m := metricsOfNodes()
 	shown := map[[2]string]bool{}
 	for _, n := range liveNodes(s) {
-		if key := [2]string{n.Queue, n.Node}; shown[key] {
+		key := [2]string{n.Queue, n.Node}
+		if shown[key] {
 			continue
-		} else {
-			shown[key] = true
 		}
+		shown[key] = true
 		labels := []string{n.Queue, n.Node}
 		if n.Type != "" {
 			emit(m.info, prometheus.GaugeValue, 1, n.Queue, n.Node, n.Type, n.Provider)

@@ -50,10 +50,13 @@ var descForm = regexp.MustCompile(`fqName: "(\w+)".*variableLabels: \{([^}]*)\}`
 func TestArchiveMetrics_AreTheContract(t *testing.T) {
 	t.Parallel()
 	now, soon := time.Now(), 3600.0
-	a := messages.ArchiveStatus{Source: "main", Refused: map[string]int64{"conflict": 1}, LastAt: now,
+	a := messages.ArchiveStatus{
+		Source: "main", Refused: map[string]int64{"conflict": 1}, LastAt: now,
 		Receiver: &messages.ReceiverStatus{Connected: true, Server: 10, Stored: 4, StoredTime: now, Restarts: 2},
-		Survey: &messages.ArchiveSurveyed{ServerAnswers: true, SlotStatus: "reserved", FullIn: &soon, WindowStart: now, WindowEnd: now.Add(-time.Hour),
-			Backups: []messages.BackupSeen{{Kind: "full", Last: now, Seconds: 3}}},
+		Survey: &messages.ArchiveSurveyed{
+			ServerAnswers: true, SlotStatus: "reserved", FullIn: &soon, WindowStart: now, WindowEnd: now.Add(-time.Hour),
+			Backups: []messages.BackupSeen{{Kind: "full", Last: now, Seconds: 3}},
+		},
 		Drill: &messages.DrillSeen{Began: now, Seconds: 5, LastSuccess: now},
 	}
 	var got []string

@@ -212,8 +212,14 @@ func (c Config) Validate() (faults []Fault) {
 	if c.Compression != string(Zstd) && c.Compression != string(None) {
 		add("compression", "must be zstd or none")
 	}
-	for _, p := range [][2]string{{"state_dir", c.StateDir}, {"socket", c.Socket},
-		{"drill.dir", c.Drill.Dir}, {"drill.bin_dir", c.Drill.BinDir}, {"encryption.identity_file", c.Encryption.IdentityFile}, {"encryption.tag_key_file", c.Encryption.TagKeyFile}} {
+	for _, p := range [][2]string{
+		{"state_dir", c.StateDir},
+		{"socket", c.Socket},
+		{"drill.dir", c.Drill.Dir},
+		{"drill.bin_dir", c.Drill.BinDir},
+		{"encryption.identity_file", c.Encryption.IdentityFile},
+		{"encryption.tag_key_file", c.Encryption.TagKeyFile},
+	} {
 		if p[1] != "" && !filepath.IsAbs(p[1]) {
 			add(p[0], "must be an absolute path")
 		}

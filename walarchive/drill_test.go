@@ -34,8 +34,10 @@ func victimMain(repo, work, where string) int {
 	}
 	switch work {
 	case "receive":
-		err = walarchive.NewReceiver(r, walarchive.ReceiverOptions{DSN: where, Slot: "skyd", StateDir: repo + ".state",
-			PartialInterval: 20 * time.Millisecond}).Run(ctx)
+		err = walarchive.NewReceiver(r, walarchive.ReceiverOptions{
+			DSN: where, Slot: "skyd", StateDir: repo + ".state",
+			PartialInterval: 20 * time.Millisecond,
+		}).Run(ctx)
 	case "backup":
 		_, err = r.TakeBackup(ctx, walarchive.BackupOptions{DSN: where})
 	case "restore":

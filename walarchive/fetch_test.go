@@ -21,8 +21,13 @@ func TestDecide(t *testing.T) {
 		standby, recovery int
 		patience          time.Duration // of recovery
 	}{
-		{walarchive.Present, 0, 0, 0}, {walarchive.Absent, 1, 1, 0}, {walarchive.Hole, 1, 201, 2 * time.Second},
-		{walarchive.Damaged, 1, 202, 0}, {walarchive.Away, 1, 200, wait}, {walarchive.Internal, 1, 203, 0}, {99, 1, 203, 0},
+		{walarchive.Present, 0, 0, 0},
+		{walarchive.Absent, 1, 1, 0},
+		{walarchive.Hole, 1, 201, 2 * time.Second},
+		{walarchive.Damaged, 1, 202, 0},
+		{walarchive.Away, 1, 200, wait},
+		{walarchive.Internal, 1, 203, 0},
+		{99, 1, 203, 0},
 	} {
 		if v := walarchive.Decide(walarchive.StandbyCaller, tt.found, wait); v.Exit != tt.standby || v.Patience > 2*time.Second {
 			t.Errorf("standby, finding %d: %+v, want exit %d within 2s", tt.found, v, tt.standby)

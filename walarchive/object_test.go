@@ -37,8 +37,10 @@ func encryption(t testing.TB) walarchive.Encryption {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	e := walarchive.Encryption{Recipients: []string{id.Recipient().String()}, IdentityFile: filepath.Join(dir, "id"),
-		TagKeyFile: filepath.Join(dir, "tag")}
+	e := walarchive.Encryption{
+		Recipients: []string{id.Recipient().String()}, IdentityFile: filepath.Join(dir, "id"),
+		TagKeyFile: filepath.Join(dir, "tag"),
+	}
 	if err := os.WriteFile(e.IdentityFile, []byte(id.String()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -28,8 +28,10 @@ func (l Layout) partialPrefix(system uint64, name string) string {
 
 // PutPartial stores a piece of an open segment: the content from offset on. What is stored already is no error.
 func (r *Repo) PutPartial(ctx context.Context, system uint64, name string, offset int64, content []byte, start LSN, writer string) error {
-	h, object, err := r.Seal(Header{Name: name, System: system, Timeline: SegmentTimeline(name), Start: start + LSN(offset),
-		Writer: writer, Time: time.Now().UTC()}, content)
+	h, object, err := r.Seal(Header{
+		Name: name, System: system, Timeline: SegmentTimeline(name), Start: start + LSN(offset),
+		Writer: writer, Time: time.Now().UTC(),
+	}, content)
 	if err != nil {
 		return err
 	}

@@ -290,11 +290,15 @@ func TestPush_HistoryBackupAndPartial(t *testing.T) {
 		want    error
 		stored  bool
 	}{
-		{"00000002.history", history, nil, true}, {"00000002.history", history, nil, false},
+		{"00000002.history", history, nil, true},
+		{"00000002.history", history, nil, false},
 		{"00000002.history", []byte("1\t0/2F0001\tx\n"), walarchive.ErrConflict, false},
-		{label, []byte("one"), nil, true}, {label, []byte("one"), nil, false}, {label, []byte("two"), nil, true},
+		{label, []byte("one"), nil, true},
+		{label, []byte("one"), nil, false},
+		{label, []byte("two"), nil, true},
 		{label, []byte("two"), nil, false},
-		{segmentName(2) + ".partial", partial, nil, true}, {segmentName(2) + ".partial", tail, nil, true},
+		{segmentName(2) + ".partial", partial, nil, true},
+		{segmentName(2) + ".partial", tail, nil, true},
 		{segmentName(2) + ".partial", partial, nil, false},
 		{segmentName(3) + ".partial", partial, walarchive.ErrInvalid, false},
 	} {

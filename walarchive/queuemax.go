@@ -91,8 +91,10 @@ func (a *Archive) RecordDropped(ctx context.Context) error {
 		for n < len(names) && names[n] == SegmentName(SegmentTimeline(names[0]), to, size) {
 			n, to = n+1, to+LSN(size)
 		}
-		g := Gap{System: c.System, Timeline: SegmentTimeline(names[0]), From: from, To: to, Time: time.Now().UTC(),
-			Reason: "given up: more than queue_max waited and the repository could not be reached"}
+		g := Gap{
+			System: c.System, Timeline: SegmentTimeline(names[0]), From: from, To: to, Time: time.Now().UTC(),
+			Reason: "given up: more than queue_max waited and the repository could not be reached",
+		}
 		if err := a.repo.RecordGap(ctx, g); err != nil {
 			return err
 		}

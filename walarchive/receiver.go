@@ -121,8 +121,10 @@ func NewReceiver(r *Repo, o ReceiverOptions) *Receiver {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	return &Receiver{repo: r, o: o, wake: make(chan struct{}, 1), done: make(chan struct{}, 1), shipped: map[string]int64{},
-		idle: map[string]bool{}}
+	return &Receiver{
+		repo: r, o: o, wake: make(chan struct{}, 1), done: make(chan struct{}, 1), shipped: map[string]int64{},
+		idle: map[string]bool{},
+	}
 }
 
 // Status tells how far the receiver is.

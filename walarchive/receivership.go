@@ -16,8 +16,10 @@ const maxIncrements = 64
 
 // receivedHeader begins the header of an object that a receiver stores.
 func receivedHeader(name string, system uint64, info SegmentInfo, writer string) Header {
-	h := Header{Name: name, System: system, Timeline: SegmentTimeline(name), Start: info.Start, Major: info.Major,
-		Writer: writer, Time: time.Now().UTC()}
+	h := Header{
+		Name: name, System: system, Timeline: SegmentTimeline(name), Start: info.Start, Major: info.Major,
+		Writer: writer, Time: time.Now().UTC(),
+	}
 	if info.Start > 0 {
 		h.Prev = SegmentName(h.Timeline, info.Start-1, info.Size)
 	}

@@ -262,8 +262,10 @@ func (x *repairing) lost(ctx context.Context, system uint64, name string) error 
 			return nil
 		}
 	}
-	return x.r.RecordGap(ctx, Gap{System: system, Timeline: SegmentTimeline(name), From: at, To: at + LSN(size),
-		Reason: "the segment is damaged or missing, and repair found it nowhere", Time: x.o.Now().UTC()})
+	return x.r.RecordGap(ctx, Gap{
+		System: system, Timeline: SegmentTimeline(name), From: at, To: at + LSN(size),
+		Reason: "the segment is damaged or missing, and repair found it nowhere", Time: x.o.Now().UTC(),
+	})
 }
 
 // gaps closes the gaps of which all segments are there.
@@ -381,6 +383,8 @@ func (r *Repo) recordHole(ctx context.Context, system uint64, h WALHole) error {
 			}
 		}
 	}
-	return r.RecordGap(ctx, Gap{System: system, Timeline: h.Timeline, From: from, To: h.To, Time: time.Now().UTC(),
-		Reason: "segments are missing, found by verify"})
+	return r.RecordGap(ctx, Gap{
+		System: system, Timeline: h.Timeline, From: from, To: h.To, Time: time.Now().UTC(),
+		Reason: "segments are missing, found by verify",
+	})
 }

@@ -89,8 +89,10 @@ func randomCluster(rnd *rand.Rand, now time.Time) ([]*walarchive.Backup, map[uin
 			continue
 		}
 		stop := at.Add(time.Duration(rnd.IntN(20)) * time.Minute)
-		b := &walarchive.Backup{ID: fmt.Sprintf("b%03d", len(all)), System: 1, State: walarchive.BackupComplete, Timeline: tli,
-			StartLSN: byTime(at), StopLSN: byTime(stop), StopTime: stop, Held: rnd.IntN(12) == 0, SegmentSize: 1 << 20}
+		b := &walarchive.Backup{
+			ID: fmt.Sprintf("b%03d", len(all)), System: 1, State: walarchive.BackupComplete, Timeline: tli,
+			StartLSN: byTime(at), StopLSN: byTime(stop), StopTime: stop, Held: rnd.IntN(12) == 0, SegmentSize: 1 << 20,
+		}
 		if rnd.IntN(8) == 0 {
 			b.BadPages = []walarchive.BadPage{{Path: "base/1/1"}}
 		}

@@ -13,8 +13,10 @@ import (
 // Status looks at the archive, at the files of the cluster and, if it is not nil, at the server. What cannot be seen is a
 // problem in the status, not an error.
 func (a *Archive) Status(ctx context.Context, s Server, now time.Time) (SourceStatus, error) {
-	st := SourceStatus{Source: a.config.Source, Repository: a.repo.String(), Ranges: []Range{}, Gaps: []Gap{}, Writers: []Writers{},
-		Windows: []Window{}, Problems: []string{}, Workers: a.config.Workers, PGWALFree: -1, RepoFree: -1}
+	st := SourceStatus{
+		Source: a.config.Source, Repository: a.repo.String(), Ranges: []Range{}, Gaps: []Gap{}, Writers: []Writers{},
+		Windows: []Window{}, Problems: []string{}, Workers: a.config.Workers, PGWALFree: -1, RepoFree: -1,
+	}
 	if err := a.repo.present(ctx); err != nil {
 		return st, err
 	}
@@ -270,8 +272,10 @@ func (a *Archive) Check(ctx context.Context, s Server, command string) (results 
 	state, err := ReadArchiver(ctx, s)
 	if add("archiver", err, fmt.Sprintf("%d archived, %d failed", state.Archived, state.Failed)) {
 		skew := time.Since(state.Now)
-		results = append(results, CheckResult{Name: "clock", OK: skew.Abs() < maxSkew, Warn: true,
-			Text: fmt.Sprintf("%s between host and server", skew.Round(time.Millisecond).Abs())})
+		results = append(results, CheckResult{
+			Name: "clock", OK: skew.Abs() < maxSkew, Warn: true,
+			Text: fmt.Sprintf("%s between host and server", skew.Round(time.Millisecond).Abs()),
+		})
 		results = append(results, a.checkWriters(ctx, facts.System, state.Timeline))
 	}
 	results = append(results, a.checkSpace(facts)...)
@@ -304,8 +308,10 @@ func (a *Archive) checkSpace(f Facts) (results []CheckResult) {
 			continue
 		}
 		free := freeBytes(at[1])
-		results = append(results, CheckResult{Name: at[0], Warn: true, OK: free < 0 || free > lowSpace*int64(f.Size),
-			Text: fmt.Sprintf("%d MiB free for %s", free>>20, at[1])})
+		results = append(results, CheckResult{
+			Name: at[0], Warn: true, OK: free < 0 || free > lowSpace*int64(f.Size),
+			Text: fmt.Sprintf("%d MiB free for %s", free>>20, at[1]),
+		})
 	}
 	return results
 }

@@ -38,8 +38,10 @@ func TestKeepBackups_Due(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			k, err := repo.KeepBackups(t.Context(), walarchive.KeepOptions{Every: tt.every, Now: func() time.Time { return now },
-				Backup: walarchive.BackupOptions{DSN: "postgres://nobody@127.0.0.1:1/none"}})
+			k, err := repo.KeepBackups(t.Context(), walarchive.KeepOptions{
+				Every: tt.every, Now: func() time.Time { return now },
+				Backup: walarchive.BackupOptions{DSN: "postgres://nobody@127.0.0.1:1/none"},
+			})
 			if due := err != nil; due != tt.due || k.Made != nil {
 				t.Errorf("due %t (%v), want %t", due, err, tt.due)
 			}

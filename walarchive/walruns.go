@@ -2,7 +2,6 @@ package walarchive
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -145,8 +144,10 @@ func (m *walMap) cover(ctx context.Context, from LSN, target uint32) (WALCover, 
 		}
 		if missing > 0 {
 			tli := h.At(target, at-missing)
-			c.Holes = append(c.Holes, WALHole{Timeline: tli, From: at - missing, To: at, First: SegmentName(tli, at-missing, m.size),
-				Last: SegmentName(tli, at-1, m.size)})
+			c.Holes = append(c.Holes, WALHole{
+				Timeline: tli, From: at - missing, To: at, First: SegmentName(tli, at-missing, m.size),
+				Last: SegmentName(tli, at-1, m.size),
+			})
 			missing = 0
 		}
 		end = at + size
@@ -212,6 +213,3 @@ func holeText(holes []WALHole) string {
 	}
 	return strings.Join(parts, ", ")
 }
-
-// errNoWindow says that there is nothing to restore.
-var errNoWindow = errors.New("there is no complete backup to restore from")

@@ -53,8 +53,12 @@ func writeReloaded(w io.Writer, r runtime.Reloaded) error {
 		what  string
 		names []string
 	}{
-		{"added", r.Added}, {"removed", r.Removed}, {"connected anew", r.Replaced}, {"settings changed", r.Adjusted},
-		{"keys in force", r.Keys}, {"in force after a restart only", r.RestartNeeded},
+		{"added", r.Added},
+		{"removed", r.Removed},
+		{"connected anew", r.Replaced},
+		{"settings changed", r.Adjusted},
+		{"keys in force", r.Keys},
+		{"in force after a restart only", r.RestartNeeded},
 	} {
 		if len(line.names) > 0 {
 			fmt.Fprintf(w, "%s: %s\n", line.what, strings.Join(line.names, ", "))

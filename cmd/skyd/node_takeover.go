@@ -191,7 +191,8 @@ func (a *app) takeover(ctx context.Context, admin *cascade.Admin, f changeFlags,
 
 // endTakeover ends what was left unfinished.
 func (a *app) endTakeover(ctx context.Context, admin *cascade.Admin, f changeFlags, n nodeFlags, o takeoverFlags,
-	options cascade.TakeoverOptions, r *takeoverResult, args []string) error {
+	options cascade.TakeoverOptions, r *takeoverResult, args []string,
+) error {
 	j, err := admin.OpenOperation(ctx)
 	if err != nil {
 		return err

@@ -119,8 +119,14 @@ func writeOperations(w io.Writer, s runtime.Status) error {
 // writeOperation writes one operation.
 func writeOperation(w io.Writer, op runtime.Operation) error {
 	lines := [][2]string{
-		{"id", strconv.FormatInt(op.ID, 10)}, {"kind", op.Kind}, {"database", op.Database}, {"subject", op.Subject},
-		{"state", string(op.State)}, {"step", op.Step}, {"error", op.Error}, {"started", op.Started.UTC().Format(time.RFC3339)},
+		{"id", strconv.FormatInt(op.ID, 10)},
+		{"kind", op.Kind},
+		{"database", op.Database},
+		{"subject", op.Subject},
+		{"state", string(op.State)},
+		{"step", op.Step},
+		{"error", op.Error},
+		{"started", op.Started.UTC().Format(time.RFC3339)},
 	}
 	if !op.Ended.IsZero() {
 		lines = append(lines, [2]string{"ended", op.Ended.UTC().Format(time.RFC3339)}, [2]string{"took", took(op, op.Ended)})

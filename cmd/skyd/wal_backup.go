@@ -277,8 +277,10 @@ func printBackups(w io.Writer, list backupList) error {
 		if n := len(b.BadPages); n > 0 {
 			marks = append(marks, fmt.Sprintf("%d bad pages", n))
 		}
-		rows = append(rows, []any{b.ID, b.Kind, b.From, b.StopTime.Format(time.RFC3339), b.StartLSN, b.StopLSN, b.Timeline,
-			byteText(b.Bytes), byteText(b.Stored), strings.Join(marks, ", ")})
+		rows = append(rows, []any{
+			b.ID, b.Kind, b.From, b.StopTime.Format(time.RFC3339), b.StartLSN, b.StopLSN, b.Timeline,
+			byteText(b.Bytes), byteText(b.Stored), strings.Join(marks, ", "),
+		})
 	}
 	header := []any{"BACKUP", "KIND", "FROM", "COMPLETE", "START", "STOP", "TLI", "SIZE", "STORED", ""}
 	if err := writeTable(w, header, rows); err != nil {
@@ -339,10 +341,21 @@ func pickBackup(ctx context.Context, repo *walarchive.Repo, args []string) (*wal
 // printBackup writes a backup for people.
 func printBackup(w io.Writer, b *walarchive.Backup) error {
 	rows := [][]any{
-		{"backup", b.ID}, {"state", b.State}, {"kind", b.Kind}, {"from", b.From}, {"server", b.ServerVersion}, {"system", b.System},
-		{"timeline", b.Timeline}, {"start", fmt.Sprintf("%s at %s", b.StartLSN, b.StartTime.Format(time.RFC3339))},
-		{"stop", fmt.Sprintf("%s at %s", b.StopLSN, b.StopTime.Format(time.RFC3339))}, {"files", b.Files}, {"size", byteText(b.Bytes)},
-		{"stored", byteText(b.Stored)}, {"packs", len(b.Packs)}, {"page checksums", b.Checksums}, {"bad pages", len(b.BadPages)},
+		{"backup", b.ID},
+		{"state", b.State},
+		{"kind", b.Kind},
+		{"from", b.From},
+		{"server", b.ServerVersion},
+		{"system", b.System},
+		{"timeline", b.Timeline},
+		{"start", fmt.Sprintf("%s at %s", b.StartLSN, b.StartTime.Format(time.RFC3339))},
+		{"stop", fmt.Sprintf("%s at %s", b.StopLSN, b.StopTime.Format(time.RFC3339))},
+		{"files", b.Files},
+		{"size", byteText(b.Bytes)},
+		{"stored", byteText(b.Stored)},
+		{"packs", len(b.Packs)},
+		{"page checksums", b.Checksums},
+		{"bad pages", len(b.BadPages)},
 	}
 	if b.Held {
 		rows = append(rows, []any{"held", b.HeldReason})

@@ -97,8 +97,10 @@ func (f *restoreFlags) declare(cmd *cobra.Command) {
 }
 
 // timeForms are the forms of a time that people write; without a zone it is local.
-var timeForms = []string{time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999-07",
-	"2006-01-02T15:04:05.999999999-07", "2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04", "2006-01-02"}
+var timeForms = []string{
+	time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999-07",
+	"2006-01-02T15:04:05.999999999-07", "2006-01-02 15:04:05.999999999", "2006-01-02T15:04:05.999999999", "2006-01-02 15:04", "2006-01-02",
+}
 
 // parseTime reads a time as people write it.
 func parseTime(text string) (time.Time, error) {

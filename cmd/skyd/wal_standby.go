@@ -263,8 +263,15 @@ func newStandbyStatus(a *app) *cobra.Command {
 					return err
 				}
 				return a.show(st, func(w io.Writer) error {
-					return writeTable(w, []any{"", ""}, [][]any{{"in recovery", st.InRecovery}, {"replay", st.Pause}, {"timeline", st.Timeline},
-						{"replayed", st.Replayed}, {"received", st.Received}, {"streams from", st.Sender}, {"lag (s)", st.LagSeconds}})
+					return writeTable(w, []any{"", ""}, [][]any{
+						{"in recovery", st.InRecovery},
+						{"replay", st.Pause},
+						{"timeline", st.Timeline},
+						{"replayed", st.Replayed},
+						{"received", st.Received},
+						{"streams from", st.Sender},
+						{"lag (s)", st.LagSeconds},
+					})
 				})
 			})
 		},

@@ -203,8 +203,10 @@ type tableDef struct {
 
 // tables are all tables in the order of a run.
 func (r *run) tables() []tableDef {
-	return []tableDef{r.insertTable(), r.captureTable(), r.drainTable(), r.latencyTable(), r.idleTable(), r.pinnedTable(),
-		r.cascadeTable(), r.walTable()}
+	return []tableDef{
+		r.insertTable(), r.captureTable(), r.drainTable(), r.latencyTable(), r.idleTable(), r.pinnedTable(),
+		r.cascadeTable(), r.walTable(),
+	}
 }
 
 // section is one workload with those who do it.

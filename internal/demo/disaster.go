@@ -120,8 +120,10 @@ func (a *archive) open(ctx context.Context) (err error) {
 	if a.repo, err = walarchive.OpenRepo(ctx, a.storage, demoSource, walarchive.RepoOptions{}); err != nil {
 		return errors.Join(err, a.storage.Close())
 	}
-	a.rc = walarchive.NewReceiver(a.repo, walarchive.ReceiverOptions{DSN: a.s.srv.dsn(), Slot: demoReceiver, Application: demoReceiver,
-		StateDir: a.state, Owner: "skyd demo"})
+	a.rc = walarchive.NewReceiver(a.repo, walarchive.ReceiverOptions{
+		DSN: a.s.srv.dsn(), Slot: demoReceiver, Application: demoReceiver,
+		StateDir: a.state, Owner: "skyd demo",
+	})
 	return nil
 }
 

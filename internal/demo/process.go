@@ -71,7 +71,7 @@ func (p *part) run(ctx, everything context.Context) error {
 		if p.killed.Load() {
 			return nil
 		}
-		return fmt.Errorf("ended by itself (%v): %s: %w", err, p.words, errStuck)
+		return fmt.Errorf("ended by itself (%w): %s: %w", err, p.words, errStuck)
 	case <-ctx.Done():
 	}
 	grace := partGrace
@@ -87,8 +87,7 @@ func (p *part) run(ctx, everything context.Context) error {
 	case <-timer.C:
 	}
 	_ = p.cmd.Process.Kill() // it fails when the process has ended, which is fine
-	<-ended
-	if grace > 0 {
+	if err := <-ended; err != nil && grace > 0 {
 		return fmt.Errorf("did not end within %s: %w", grace, errStuck)
 	}
 	return nil

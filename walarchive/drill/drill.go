@@ -117,8 +117,10 @@ func (r *run) all(ctx context.Context) error {
 
 // restore restores the cluster.
 func (r *run) restore(ctx context.Context) (err error) {
-	r.plan, err = r.repo.PlanRestore(ctx, walarchive.RestoreOptions{Dest: r.s.dataDir(), Command: r.o.Command, Backup: r.o.Backup,
-		SpacesDir: filepath.Join(r.s.dir, "tablespaces"), Jobs: 2, Note: r.o.Note})
+	r.plan, err = r.repo.PlanRestore(ctx, walarchive.RestoreOptions{
+		Dest: r.s.dataDir(), Command: r.o.Command, Backup: r.o.Backup,
+		SpacesDir: filepath.Join(r.s.dir, "tablespaces"), Jobs: 2, Note: r.o.Note,
+	})
 	if err != nil {
 		return err
 	}

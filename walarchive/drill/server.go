@@ -36,8 +36,10 @@ const port = "5432"
 func (s *server) dataDir() string { return filepath.Join(s.dir, "data") }
 
 // packages are the places where packages put the programs of a version.
-var packages = []string{"/usr/lib/postgresql/%d/bin", "/usr/pgsql-%d/bin", "/usr/libexec/postgresql%d", "/opt/homebrew/opt/postgresql@%d/bin",
-	"/usr/local/opt/postgresql@%d/bin", "/Applications/Postgres.app/Contents/Versions/%d/bin"}
+var packages = []string{
+	"/usr/lib/postgresql/%d/bin", "/usr/pgsql-%d/bin", "/usr/libexec/postgresql%d", "/opt/homebrew/opt/postgresql@%d/bin",
+	"/usr/local/opt/postgresql@%d/bin", "/Applications/Postgres.app/Contents/Versions/%d/bin",
+}
 
 // versionForm finds the version in what postgres says of itself.
 var versionForm = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)

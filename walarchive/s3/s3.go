@@ -265,8 +265,10 @@ func (s *Storage) Head(ctx context.Context, key string) (walarchive.Object, erro
 	if err != nil {
 		return walarchive.Object{}, readError(key, err)
 	}
-	o := walarchive.Object{Key: key, Size: info.Size, Modified: info.LastModified.UTC(), ETag: strings.Trim(info.ETag, `"`),
-		Meta: map[string]string{}}
+	o := walarchive.Object{
+		Key: key, Size: info.Size, Modified: info.LastModified.UTC(), ETag: strings.Trim(info.ETag, `"`),
+		Meta: map[string]string{},
+	}
 	for name, value := range info.UserMetadata {
 		o.Meta[strings.ToLower(name)] = value
 	}

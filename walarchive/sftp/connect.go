@@ -75,8 +75,10 @@ func open(u *url.URL) (*Storage, error) {
 			return nil, fmt.Errorf("storage %s: no parameter %q; there are key and known_hosts", u.Redacted(), name)
 		}
 	}
-	s := &Storage{dir: path.Clean(u.Path), url: u.Redacted(), host: net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "22")),
-		known: u.Query().Get("known_hosts"), turn: make(chan struct{}, 1), swept: map[string]bool{}}
+	s := &Storage{
+		dir: path.Clean(u.Path), url: u.Redacted(), host: net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "22")),
+		known: u.Query().Get("known_hosts"), turn: make(chan struct{}, 1), swept: map[string]bool{},
+	}
 	home, _ := os.UserHomeDir() // without one the files must be named
 	if s.known == "" {
 		s.known = filepath.Join(home, ".ssh", "known_hosts")

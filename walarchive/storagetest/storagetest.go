@@ -223,8 +223,16 @@ func testList(t *testing.T, s walarchive.Storage, _ func() walarchive.Storage) {
 		prefix, after string
 		want          []string
 	}{
-		{"", "", all}, {"a/", "", all[1:5]}, {"a", "", all[:5]}, {"a/2", "", all[3:5]}, {"a/", "a/1", all[2:5]},
-		{"a/", "a/1.x/9", all[3:5]}, {"a/", "a/15", all[3:5]}, {"", "a/20", all[4:]}, {"c", "", nil}, {"a/", "b", nil},
+		{"", "", all},
+		{"a/", "", all[1:5]},
+		{"a", "", all[:5]},
+		{"a/2", "", all[3:5]},
+		{"a/", "a/1", all[2:5]},
+		{"a/", "a/1.x/9", all[3:5]},
+		{"a/", "a/15", all[3:5]},
+		{"", "a/20", all[4:]},
+		{"c", "", nil},
+		{"a/", "b", nil},
 		{"a/", "a/1.x", all[2:5]},
 	} {
 		if got := Keys(t, s, c.prefix, c.after); strings.Join(got, " ") != strings.Join(c.want, " ") {
