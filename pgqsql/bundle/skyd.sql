@@ -20985,6 +20985,12 @@ begin
         return;
     end if;
 
+    select q.* into v_queue from pgq.queue q where q.queue_name = i_queue_name;
+    if i_step > 1 and not (v_queue.queue_disable_insert and v_queue.queue_external_ticker) then
+        raise exception 'queue % is open, step 1 comes first', i_queue_name
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+
     ret_code := 200;
     if i_step = 1 then
         update pgq.queue q
@@ -20994,11 +21000,6 @@ begin
     elsif i_step = 2 then
         if current_setting('transaction_isolation') <> 'read committed' then
             raise exception 'the final tick of queue % needs a transaction at read committed', i_queue_name
-                using errcode = 'object_not_in_prerequisite_state';
-        end if;
-        select q.* into v_queue from pgq.queue q where q.queue_name = i_queue_name;
-        if not v_queue.queue_disable_insert or not v_queue.queue_external_ticker then
-            raise exception 'queue % is open, step 1 comes first', i_queue_name
                 using errcode = 'object_not_in_prerequisite_state';
         end if;
         execute 'lock table ' || pgq.quote_fqname(v_queue.queue_data_pfx) || ' in exclusive mode';
@@ -21023,7 +21024,7 @@ $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq_
 comment on function pgq_node.demote_root(i_queue_name text, i_step integer, i_new_provider text, out ret_code integer, out ret_note text, out last_tick bigint) is 'Turns a root into a branch, in three transactions of the caller.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_node', 'functions/demote_root.sql', 'a37fb60cb8c83ee3cf3336b18e929d300e9184cc275dad0f37e141ff7c285f44', 'bundle')
+values ('pgq_node', 'functions/demote_root.sql', '241a6e44dd40825221877331a4af1103ff4c91bc066f12cd577ea737324b5e20', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_node' and path = 'functions/demote_root.sql';

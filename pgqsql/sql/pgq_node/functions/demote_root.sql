@@ -66,6 +66,12 @@ begin
         return;
     end if;
 
+    select q.* into v_queue from pgq.queue q where q.queue_name = i_queue_name;
+    if i_step > 1 and not (v_queue.queue_disable_insert and v_queue.queue_external_ticker) then
+        raise exception 'queue % is open, step 1 comes first', i_queue_name
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+
     ret_code := 200;
     if i_step = 1 then
         update pgq.queue q
@@ -75,11 +81,6 @@ begin
     elsif i_step = 2 then
         if current_setting('transaction_isolation') <> 'read committed' then
             raise exception 'the final tick of queue % needs a transaction at read committed', i_queue_name
-                using errcode = 'object_not_in_prerequisite_state';
-        end if;
-        select q.* into v_queue from pgq.queue q where q.queue_name = i_queue_name;
-        if not v_queue.queue_disable_insert or not v_queue.queue_external_ticker then
-            raise exception 'queue % is open, step 1 comes first', i_queue_name
                 using errcode = 'object_not_in_prerequisite_state';
         end if;
         execute 'lock table ' || pgq.quote_fqname(v_queue.queue_data_pfx) || ' in exclusive mode';
