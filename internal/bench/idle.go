@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -50,8 +49,9 @@ func (r *run) idleTable() tableDef {
 			{figShare, "server CPU %", 2, false},
 			{figSettled, "settled after s", 0, false},
 		},
-		note: "One look of " + r.sizes.idle.String() + " each, the figures scaled to a minute. skyd run leaves idle ticks out once " +
-			"it has proved that nothing can be waiting; the look begins then, at the latest after " + r.sizes.settle.String() + ".",
+		note: "One look of " + r.sizes.idle.String() + " at skyd run, the first in which nothing was written, or, when there was none " +
+			"before, the one after " + r.sizes.settle.String() + ": it leaves idle ticks out once it has proved that nothing can be waiting. " +
+			"Who never gets quiet has one of " + (r.sizes.idle / 3).String() + ". The figures are scaled to a minute.",
 	}
 }
 
@@ -97,10 +97,6 @@ func (h *host) queues(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
-	release, err := h.holdInserters(ctx)
-	if err != nil {
-		return err
-	}
 	for i := have + 1; i <= n && err == nil; i++ {
 		// One transaction for each: a queue takes locks on all that it makes.
 		name := fmt.Sprintf("idle%d", i)
@@ -108,34 +104,19 @@ func (h *host) queues(ctx context.Context, n int) error {
 			_, err = h.db.Exec(ctx, "select "+schema+".register_consumer($1, 'bench')", name)
 		}
 	}
-	if err = errors.Join(err, release()); err == nil {
-		err = do(ctx, h.db, "vacuum analyze")
-	}
-	return err
-}
-
-// holdInserters keeps skyd from writing its insert code anew for each of a thousand queues: it leaves that to later
-// while another transaction is at it. The function returned lets it be written, once.
-func (h *host) holdInserters(ctx context.Context) (release func() error, err error) {
-	if h.system != hostSkyd {
-		return func() error { return nil }, nil
-	}
-	tx, err := h.db.Begin(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if _, err := tx.Exec(ctx, "select pg_catalog.pg_advisory_xact_lock(1885827445, 0)"); err != nil {
-		return nil, errors.Join(err, tx.Rollback(context.WithoutCancel(ctx)))
-	}
-	return func() error {
-		if err := tx.Rollback(context.WithoutCancel(ctx)); err != nil {
-			return err
-		}
-		return do(ctx, h.db, "select pgq._make_inserters()")
-	}, nil
+	return do(ctx, h.db, "vacuum analyze")
 }
 
-// watch runs a ticker until it has settled, and then looks at what it costs.
+// sample is what the server has used up at a moment.
+type sample struct {
+	reading
+	commits int64
+}
+
+// watch runs a ticker until it has settled, and looks at what it costs.
 func (r *run) watch(ctx context.Context, h *host, w idler) (figures, error) {
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -146,32 +127,12 @@ func (r *run) watch(ctx context.Context, h *host, w idler) (figures, error) {
 			failed <- err
 		}
 	})
-	settled, err := r.untilQuiet(ctx, w.quiets)
-	if err != nil {
-		return nil, err
-	}
-	begin, err := r.meter.read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	const commits = `select xact_commit from pg_catalog.pg_stat_database where datname = $1`
-	done, err := get[int64](ctx, r.meter.conn, commits, h.name)
-	if err != nil {
-		return nil, err
-	}
-	if err := pause(ctx, r.sizes.idle); err != nil {
-		return nil, err
-	}
-	end, err := r.meter.read(ctx)
-	if err != nil {
-		return nil, err
-	}
-	after, err := get[int64](ctx, r.meter.conn, commits, h.name)
-	if err != nil {
-		return nil, err
-	}
+	settled, begin, end, err := r.look(ctx, h, w.quiets)
 	cancel()
 	wg.Wait()
+	if err != nil {
+		return nil, err
+	}
 	select {
 	case err := <-failed:
 		return nil, err
@@ -180,7 +141,7 @@ func (r *run) watch(ctx context.Context, h *host, w idler) (figures, error) {
 	took := end.wall.Sub(begin.wall)
 	f := figures{
 		figIdleWAL: float64(end.wal-begin.wal) / took.Minutes(), figXids: float64(end.xid-begin.xid) / took.Minutes(),
-		figCommits: float64(after-done) / took.Seconds(), figSettled: settled.Seconds(),
+		figCommits: float64(end.commits-begin.commits) / took.Seconds(), figSettled: settled.Seconds(),
 	}
 	if r.meter.cpu != nil {
 		f[figShare] = 100 * float64(end.cpu-begin.cpu) / float64(took)
@@ -188,29 +149,43 @@ func (r *run) watch(ctx context.Context, h *host, w idler) (figures, error) {
 	return f, nil
 }
 
-// untilQuiet waits until nothing has been written for a quarter of the longest wait, but no longer than that; for those
-// who never get quiet, a quarter of it.
-func (r *run) untilQuiet(ctx context.Context, wait bool) (time.Duration, error) {
-	begin := time.Now()
-	quarter := r.sizes.settle / 4
-	if !wait {
-		return quarter, pause(ctx, quarter)
+// look gives both ends of the first whole look in which nothing was written, and how long that took to begin; when there
+// is none within the time to settle, of the look after that. Who never gets quiet has a third of a look, after a
+// twelfth to start.
+func (r *run) look(ctx context.Context, h *host, quiets bool) (settled time.Duration, begin, end sample, err error) {
+	length, limit := r.sizes.idle, r.sizes.settle
+	if !quiets {
+		length, limit = length/3, length/12
 	}
-	last, err := r.meter.read(ctx)
-	if err != nil {
-		return 0, err
-	}
-	for changed := time.Now(); time.Since(begin) < r.sizes.settle && time.Since(changed) < quarter; {
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return 0, err
-		}
-		now, err := r.meter.read(ctx)
+	start := time.Now()
+	var seen []sample
+	for {
+		s, err := r.sample(ctx, h)
 		if err != nil {
-			return 0, err
+			return 0, begin, end, err
 		}
-		if now.wal != last.wal || now.xid != last.xid {
-			last, changed = now, time.Now()
+		seen = append(seen, s)
+		for len(seen) > 1 && s.wall.Sub(seen[1].wall) >= length {
+			seen = seen[1:]
+		}
+		begin, end = seen[0], s
+		whole := end.wall.Sub(begin.wall) >= length
+		silent := quiets && end.wal == begin.wal && end.xid == begin.xid
+		if whole && (silent || begin.wall.Sub(start) >= limit) {
+			return begin.wall.Sub(start), begin, end, nil
+		}
+		if err := pause(ctx, length/60); err != nil {
+			return 0, begin, end, err
 		}
 	}
-	return time.Since(begin), nil
+}
+
+// sample reads the meter and what was committed in the database of a host.
+func (r *run) sample(ctx context.Context, h *host) (s sample, err error) {
+	if s.reading, err = r.meter.read(ctx); err != nil {
+		return s, err
+	}
+	s.commits, err = get[int64](ctx, r.meter.conn,
+		"select xact_commit from pg_catalog.pg_stat_database where datname = $1", h.name)
+	return s, err
 }
