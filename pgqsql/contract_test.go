@@ -144,7 +144,7 @@ func TestContract_DefinerFunctionsPinTheirPath(t *testing.T) {
 	// What the contract gives to everybody; all other definer functions need a grant.
 	public := []string{"pgq.get_consumer_info"}
 	// What asks for the rights of its caller before anything else.
-	asks := regexp.MustCompile(`\nbegin\n(    --[^\n]*\n)?    (perform|select w\.\* into v_who from|if not) pgq\._queue_(consumer_|batch_)?caller\(`)
+	asks := regexp.MustCompile(`\nbegin\n(    --[^\n]*\n)?    (perform|v_who :=|if not) pgq\._queue_(consumer_|batch_)?caller\(`)
 	definers := 0
 	for _, f := range installedFunctions(t, pgtest.DB(t).Conn(t)) {
 		if !f.Definer {

@@ -13,6 +13,8 @@ returns record as $$
     --     lock is given back at once. pgq.current_event_table(1) of the
     --     original does neither.
     --
+    --     Called under a pinned search path only.
+    --
     -- Parameters:
     --     i_queue_name - queue name
     --
@@ -31,7 +33,7 @@ returns record as $$
     --     transaction is older than the last change of the queue
     --
     -- Calls:
-    --     pgq.quote_fqname(1)
+    --     none
     --
     -- Tables:
     --     read - pgq.queue
@@ -52,7 +54,7 @@ begin
             when sqlstate 'SKYD0' then null;
         end;
     end if;
-    select q.queue_id, q.queue_cur_table, q.queue_disable_insert, q.queue_per_tx_limit, q.queue_data_pfx, q.queue_event_seq
+    select q.queue_id, q.queue_cur_table, q.queue_disable_insert, q.queue_per_tx_limit, q.queue_event_seq
       into v_queue
       from pgq.queue q
      where q.queue_name = i_queue_name;
@@ -64,10 +66,11 @@ begin
             using errcode = 'object_not_in_prerequisite_state';
     end if;
     queue_id := v_queue.queue_id;
-    event_table := pgq.quote_fqname(v_queue.queue_data_pfx || '_' || v_queue.queue_cur_table);
-    event_seq := pgq.quote_fqname(v_queue.queue_event_seq);
+    -- not by queue_data_pfx, which admins can change: callers execute it as their owner
+    event_table := concat('pgq.event_', v_queue.queue_id, '_', v_queue.queue_cur_table);
+    event_seq := v_queue.queue_event_seq;
     tx_limit := v_queue.queue_per_tx_limit;
     slot := v_queue.queue_cur_table;
     generated := to_regproc('pgq._make_inserters') is not null;
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile;

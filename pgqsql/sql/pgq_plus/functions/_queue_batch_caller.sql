@@ -5,6 +5,8 @@ returns boolean as $$
     --
     --     Lets those pass who may act for the consumer whose batch this is.
     --
+    --     Called under a pinned search path only.
+    --
     -- Parameters:
     --     i_batch_id - batch
     --     i_caller   - pgq.caller_proof() of the caller
@@ -35,4 +37,4 @@ begin
     perform pgq._queue_consumer_caller(v_batch.queue_name, v_batch.consumer_name, i_caller);
     return true;
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile;

@@ -6,6 +6,8 @@ returns integer as $$
     --     Lets those pass who may act for a consumer: who may read its queue and
     --     is the role whose grant registered it, or has that role's rights.
     --
+    --     Called under a pinned search path only.
+    --
     -- Parameters:
     --     i_queue_name    - queue name
     --     i_consumer_name - consumer name
@@ -30,7 +32,7 @@ returns integer as $$
 declare
     v_who record;
 begin
-    select w.* into v_who from pgq._queue_caller(i_queue_name, 'read', i_caller) w;
+    v_who := pgq._queue_caller(i_queue_name, 'read', i_caller);
     if v_who.holder is null then
         return 1;
     end if;
@@ -48,4 +50,4 @@ begin
     end if;
     return 1;
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile;

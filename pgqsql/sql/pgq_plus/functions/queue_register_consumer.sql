@@ -39,7 +39,7 @@ declare
     v_who    record;
     v_result integer;
 begin
-    select w.* into v_who from pgq._queue_caller(i_queue_name, 'read', i_caller) w;
+    v_who := pgq._queue_caller(i_queue_name, 'read', i_caller);
     v_result := pgq.register_consumer(i_queue_name, i_consumer_name);
     if v_result = 0 then
         perform pgq._queue_consumer_caller(i_queue_name, i_consumer_name, i_caller);
