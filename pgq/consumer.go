@@ -165,6 +165,10 @@ type kind struct {
 	// hold keeps a batch ours while its handler works. The handler gets the
 	// context, which ends when the batch is lost; release says whether it was.
 	hold func(ctx context.Context, b *Batch) (held context.Context, release func() error)
+	// elsewhere tells that the numbers of batches are kept in another database:
+	// a crash of this one must not give them out again, so they are committed
+	// synchronously where the server is told not to.
+	elsewhere bool
 	// process handles and finishes a batch.
 	process func(ctx context.Context, b *Batch) (next *Batch, err error)
 	// failed hears of a batch whose handler failed, in place of a pause.

@@ -53,7 +53,7 @@ func NewRemoteConsumer(db *DB, queue, name string, target *DB, h Handler, o Remo
 		o.TargetName = name
 	}
 	r := &RemoteConsumer{c: NewConsumer(db, queue, name, h, o.ConsumerOptions), target: target, o: o}
-	r.c.kind.process = r.process
+	r.c.kind.process, r.c.kind.elsewhere = r.process, true
 	return r
 }
 

@@ -12,9 +12,16 @@ import (
 
 // receiveSQL finishes the batch before, asks for a tick, opens the next batch
 // and reads it, in one commit; see pgq.receive_batch.
-const receiveSQL = `
+const (
+	receiveSQL     = receiveColumns + receiveCall
+	receiveDurably = receiveColumns + `(select case when pg_catalog.current_setting('synchronous_commit') = 'off'
+        then pg_catalog.set_config('synchronous_commit', 'local', true) end) d cross join lateral ` + receiveCall
+
+	receiveColumns = `
 select ` + eventColumns + `, finished, complete, ` + nextColumns + `
-  from pgq.receive_batch($1, $2, $3, $4, $5, $6)`
+  from `
+	receiveCall = `pgq.receive_batch($1, $2, $3, $4, $5, $6)`
+)
 
 // fused tells whether this consumer uses pgq.receive_batch.
 func (c *Consumer) fused() bool {
@@ -29,7 +36,11 @@ func (c *Consumer) receive(ctx context.Context, q Querier, done *Batch) (*Batch,
 	if done != nil {
 		finish = &done.ID
 	}
-	rows, err := q.Query(ctx, receiveSQL, c.queue, c.name, finish, c.o.FetchSize+1, wish(int64(c.o.MaxMerge)), c.o.TickWait > 0)
+	sql := receiveSQL
+	if c.kind.elsewhere {
+		sql = receiveDurably
+	}
+	rows, err := q.Query(ctx, sql, c.queue, c.name, finish, c.o.FetchSize+1, wish(int64(c.o.MaxMerge)), c.o.TickWait > 0)
 	if err != nil {
 		return nil, classify(err)
 	}

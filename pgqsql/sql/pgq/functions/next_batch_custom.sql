@@ -19,6 +19,10 @@ returns record as $$
     --
     --     Security definer: consumers have no right to write the subscription.
     --
+    --     Where commits are asynchronous, the one that opens a batch is not:
+    --     consumers keep its number, or that of its tick, in other databases
+    --     (pgq_ext), and a crash that forgets it would give it to other events.
+    --
     -- Parameters:
     --     i_queue_name    - queue name
     --     i_consumer_name - consumer name
@@ -109,6 +113,10 @@ begin
         if found then
             -- under the lock of our update no member can come
             perform pgq._refuse_group(v_queue, i_consumer_name, v_sub.sub_id);
+            -- numbers of batches and ticks are remembered in other databases: a crash must not give them out again
+            if current_setting('synchronous_commit') = 'off' then
+                perform set_config('synchronous_commit', 'local', true);
+            end if;
             cur_tick_id := v_next.next_tick_id;
             cur_tick_time := v_next.next_tick_time;
             cur_tick_event_seq := v_next.next_tick_seq;

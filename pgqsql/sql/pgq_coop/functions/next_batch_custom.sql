@@ -112,6 +112,9 @@ begin
     end if;
 
     if i_dead_interval is not null and pgq_coop._take_over(v_main, v_member, v_row, i_dead_interval) then
+        if current_setting('synchronous_commit') = 'off' then
+            perform set_config('synchronous_commit', 'local', true);
+        end if;
         v_row := pgq_coop._lock_row(v_member.sub_queue, v_member.sub_consumer);
         return (select s.sub_batch from pgq.subscription s where s.ctid = v_row);
     end if;
@@ -119,6 +122,10 @@ begin
     v_tick := pgq_coop._next_tick(v_main, i_consumer_name, i_min_lag, i_min_count, i_min_interval);
     if v_tick is null then
         return null;
+    end if;
+    -- as pgq.next_batch_custom does, and why
+    if current_setting('synchronous_commit') = 'off' then
+        perform set_config('synchronous_commit', 'local', true);
     end if;
     v_place := pgq_coop._lock_row(v_main.sub_queue, v_main.sub_consumer);
     update pgq.subscription s
