@@ -5050,6 +5050,10 @@ returns record as $$
     --
     --     Security definer: consumers have no right to write the subscription.
     --
+    --     Where commits are asynchronous, the one that opens a batch is not:
+    --     consumers keep its number, or that of its tick, in other databases
+    --     (pgq_ext), and a crash that forgets it would give it to other events.
+    --
     -- Parameters:
     --     i_queue_name    - queue name
     --     i_consumer_name - consumer name
@@ -5140,6 +5144,10 @@ begin
         if found then
             -- under the lock of our update no member can come
             perform pgq._refuse_group(v_queue, i_consumer_name, v_sub.sub_id);
+            -- numbers of batches and ticks are remembered in other databases: a crash must not give them out again
+            if current_setting('synchronous_commit') = 'off' then
+                perform set_config('synchronous_commit', 'local', true);
+            end if;
             cur_tick_id := v_next.next_tick_id;
             cur_tick_time := v_next.next_tick_time;
             cur_tick_event_seq := v_next.next_tick_seq;
@@ -5165,7 +5173,7 @@ set search_path = pg_catalog, pgq, pg_temp set enable_seqscan = off set enable_b
 comment on function pgq.next_batch_custom(in i_queue_name text, in i_consumer_name text, in i_min_lag interval, in i_min_count int4, in i_min_interval interval, out batch_id int8, out cur_tick_id int8, out prev_tick_id int8, out cur_tick_time timestamptz, out prev_tick_time timestamptz, out cur_tick_event_seq int8, out prev_tick_event_seq int8) is 'Opens the consumer''s next batch with wishes for its size.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq', 'functions/next_batch_custom.sql', 'ac7201b371615872bf01cd827144c44803e200f9b575757e837760b3ba0418ac', 'bundle')
+values ('pgq', 'functions/next_batch_custom.sql', '5fcba9afcb40db5dfb1de8937d9a7ddac2ce7c3fdcc73d65ea4b414f5fdca1f1', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq' and path = 'functions/next_batch_custom.sql';
@@ -11622,6 +11630,8 @@ returns record as $$
     --     lock is given back at once. pgq.current_event_table(1) of the
     --     original does neither.
     --
+    --     Called under a pinned search path only.
+    --
     -- Parameters:
     --     i_queue_name - queue name
     --
@@ -11640,7 +11650,7 @@ returns record as $$
     --     transaction is older than the last change of the queue
     --
     -- Calls:
-    --     pgq.quote_fqname(1)
+    --     none
     --
     -- Tables:
     --     read - pgq.queue
@@ -11661,7 +11671,7 @@ begin
             when sqlstate 'SKYD0' then null;
         end;
     end if;
-    select q.queue_id, q.queue_cur_table, q.queue_disable_insert, q.queue_per_tx_limit, q.queue_data_pfx, q.queue_event_seq
+    select q.queue_id, q.queue_cur_table, q.queue_disable_insert, q.queue_per_tx_limit, q.queue_event_seq
       into v_queue
       from pgq.queue q
      where q.queue_name = i_queue_name;
@@ -11673,18 +11683,19 @@ begin
             using errcode = 'object_not_in_prerequisite_state';
     end if;
     queue_id := v_queue.queue_id;
-    event_table := pgq.quote_fqname(v_queue.queue_data_pfx || '_' || v_queue.queue_cur_table);
-    event_seq := pgq.quote_fqname(v_queue.queue_event_seq);
+    -- not by queue_data_pfx, which admins can change: callers execute it as their owner
+    event_table := concat('pgq.event_', v_queue.queue_id, '_', v_queue.queue_cur_table);
+    event_seq := v_queue.queue_event_seq;
     tx_limit := v_queue.queue_per_tx_limit;
     slot := v_queue.queue_cur_table;
     generated := to_regproc('pgq._make_inserters') is not null;
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile;
 
 comment on function pgq._open_queue(i_queue_name text, out queue_id integer, out event_table text, out event_seq text, out tx_limit integer, out slot integer, out generated boolean) is 'Prepares the transaction to insert into a queue by itself: takes the own txid first and reads which data table is current in a later statement, so that a rotation in between is harmless.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_plus', 'functions/_open_queue.sql', 'b32b813ab8305fb35c6c564ab9f351f0adad244d6ecca5f922d45fa218802498', 'bundle')
+values ('pgq_plus', 'functions/_open_queue.sql', '369316982d9fbb387e341535350f71c51d19ac508d29ec1a1c2d2193cbc008c9', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_plus' and path = 'functions/_open_queue.sql';
@@ -16521,16 +16532,27 @@ returns bigint as $$
     -- Locks:
     --     as pgq.insert_event(7)
     -- ----------------------------------------------------------------
+declare
+    v_who record;
+    v_id  bigint;
 begin
-    perform pgq._queue_caller(i_queue_name, 'write', i_caller);
-    return pgq.insert_event(i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4);
+    -- an assignment, which runs without a query
+    v_who := pgq._queue_caller(i_queue_name, 'write', i_caller);
+    -- what pgq.insert_event does first; a definer function in another one costs as much as the event
+    if to_regproc('pgq._make_inserters') is not null then
+        v_id := skyd_gen.insert_event(hashtext(i_queue_name), i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4);
+    end if;
+    if v_id is null then
+        v_id := pgq.insert_event(i_queue_name, i_type, i_data, i_extra1, i_extra2, i_extra3, i_extra4);
+    end if;
+    return v_id;
 end;
 $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq, pg_temp;
 
 comment on function pgq.queue_insert_event(i_queue_name text, i_type text, i_data text, i_extra1 text, i_extra2 text, i_extra3 text, i_extra4 text, i_caller text) is 'pgq.insert_event(7) for a role with right write on this queue.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_plus', 'functions/queue_insert_event.sql', 'e882e376f3653cc8be436cd07e807beb17c6210a21c037d502f786ca56e9140a', 'bundle')
+values ('pgq_plus', 'functions/queue_insert_event.sql', 'e5248f50b11be93adeafe5f163db3962fb1500de929e4b57819299d13cfbd52c', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_plus' and path = 'functions/queue_insert_event.sql';
@@ -16587,7 +16609,7 @@ declare
     v_who    record;
     v_result integer;
 begin
-    select w.* into v_who from pgq._queue_caller(i_queue_name, 'read', i_caller) w;
+    v_who := pgq._queue_caller(i_queue_name, 'read', i_caller);
     v_result := pgq.register_consumer(i_queue_name, i_consumer_name);
     if v_result = 0 then
         perform pgq._queue_consumer_caller(i_queue_name, i_consumer_name, i_caller);
@@ -16607,7 +16629,7 @@ $$ language plpgsql volatile security definer set search_path = pg_catalog, pgq,
 comment on function pgq.queue_register_consumer(i_queue_name text, i_consumer_name text, i_caller text) is 'pgq.register_consumer(2) for a role with right read on this queue.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_plus', 'functions/queue_register_consumer.sql', 'beb2b88662d5eba359eef077b880745102c9774078546f95456b4b0fc9a452e6', 'bundle')
+values ('pgq_plus', 'functions/queue_register_consumer.sql', '301f5b9853a6af47f29bb682d9dba849050cc1abb50ca10799fd0b16f6974505', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_plus' and path = 'functions/queue_register_consumer.sql';
@@ -17055,6 +17077,9 @@ returns record as $$
     --     pgq.grant_queue to the caller or a role whose rights it has, or as
     --     members of pgq_admin, pgq_reader (read), pgq_writer (write).
     --
+    --     Called under a pinned search path only: one of its own would be a
+    --     third of the cost.
+    --
     -- Parameters:
     --     i_queue_name - queue name
     --     i_right      - read or write
@@ -17079,38 +17104,37 @@ returns record as $$
 declare
     v_role oid := substring(i_caller from '^([0-9]{1,10}):')::oid;
 begin
-    -- the formula of view pgq.caller
-    perform 1
-       from pgq.caller_key k
-      where i_caller = v_role || ':' || encode(sha256(convert_to(
-            concat_ws('/', k.secret, v_role, pg_backend_pid(), extract(epoch from now()), k.secret), 'UTF8')), 'hex');
+    -- the formula of view pgq.caller; all in one query, which costs less than three
+    select case when pg_has_role(v_role, 'pgq_admin', 'usage')
+                  or pg_has_role(v_role, case i_right when 'write' then 'pgq_writer' else 'pgq_reader' end, 'usage') then 0
+                else (select r.role_id
+                        from pgq.queue q
+                        join pgq.queue_right r on r.queue_id = q.queue_id and r.queue_right = i_right
+                       where q.queue_name = i_queue_name and pg_has_role(v_role, r.role_id, 'usage')
+                       order by r.role_id = v_role desc, r.role_id
+                       limit 1) end
+      into holder
+      from pgq.caller_key k
+     where i_caller = v_role || ':' || encode(sha256(convert_to(
+           concat_ws('/', k.secret, v_role, pg_backend_pid(), extract(epoch from now()), k.secret), 'UTF8')), 'hex');
     if not found then
         raise exception 'the caller is not proven'
             using errcode = 'insufficient_privilege', hint = 'Leave out parameter i_caller.';
     end if;
-    caller := v_role;
-    if pg_has_role(v_role, 'pgq_admin', 'usage')
-       or pg_has_role(v_role, case i_right when 'write' then 'pgq_writer' else 'pgq_reader' end, 'usage') then
-        return;
-    end if;
-    select r.role_id into holder
-      from pgq.queue q
-      join pgq.queue_right r on r.queue_id = q.queue_id and r.queue_right = i_right
-     where q.queue_name = i_queue_name and pg_has_role(v_role, r.role_id, 'usage')
-     order by r.role_id = v_role desc, r.role_id
-     limit 1;
-    if not found then
+    if holder is null then
         raise exception 'no right to % queue %', i_right, coalesce(i_queue_name, '<null>')
             using errcode = 'insufficient_privilege',
                   hint = 'An administrator gives it with pgq.grant_queue.';
     end if;
+    caller := v_role;
+    holder := nullif(holder, 0);
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile;
 
 comment on function pgq._queue_caller(i_queue_name text, i_right text, i_caller text, out caller oid, out holder oid) is 'Lets those pass who have a right on a queue: by a grant of pgq.grant_queue to the caller or a role whose rights it has, or as members of pgq_admin, pgq_reader (read), pgq_writer (write).';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_plus', 'functions/_queue_caller.sql', 'b1e5e9a6afa65399922b1f82b2c8bdd406b83c6ddd087ddc912b821ddecffeda', 'bundle')
+values ('pgq_plus', 'functions/_queue_caller.sql', 'b3c5cc76a4966250904163b7832c9253147579bad03fbb7856b292aecdce29a2', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_plus' and path = 'functions/_queue_caller.sql';
@@ -17133,6 +17157,8 @@ returns integer as $$
     --
     --     Lets those pass who may act for a consumer: who may read its queue and
     --     is the role whose grant registered it, or has that role's rights.
+    --
+    --     Called under a pinned search path only.
     --
     -- Parameters:
     --     i_queue_name    - queue name
@@ -17158,7 +17184,7 @@ returns integer as $$
 declare
     v_who record;
 begin
-    select w.* into v_who from pgq._queue_caller(i_queue_name, 'read', i_caller) w;
+    v_who := pgq._queue_caller(i_queue_name, 'read', i_caller);
     if v_who.holder is null then
         return 1;
     end if;
@@ -17176,12 +17202,12 @@ begin
     end if;
     return 1;
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile;
 
 comment on function pgq._queue_consumer_caller(i_queue_name text, i_consumer_name text, i_caller text) is 'Lets those pass who may act for a consumer: who may read its queue and is the role whose grant registered it, or has that role''s rights.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_plus', 'functions/_queue_consumer_caller.sql', 'b58a3f1e30defe1c9a40f326dccd9ce06749d564d28c5517e6114ba16bd68f5c', 'bundle')
+values ('pgq_plus', 'functions/_queue_consumer_caller.sql', 'dd23f7910fc03700dc1c24ccade852346339e6d759896933ae67f274af6137d2', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_plus' and path = 'functions/_queue_consumer_caller.sql';
@@ -17203,6 +17229,8 @@ returns boolean as $$
     -- Function: pgq._queue_batch_caller(2)
     --
     --     Lets those pass who may act for the consumer whose batch this is.
+    --
+    --     Called under a pinned search path only.
     --
     -- Parameters:
     --     i_batch_id - batch
@@ -17234,12 +17262,12 @@ begin
     perform pgq._queue_consumer_caller(v_batch.queue_name, v_batch.consumer_name, i_caller);
     return true;
 end;
-$$ language plpgsql volatile set search_path = pg_catalog, pgq, pg_temp;
+$$ language plpgsql volatile;
 
 comment on function pgq._queue_batch_caller(i_batch_id bigint, i_caller text) is 'Lets those pass who may act for the consumer whose batch this is.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_plus', 'functions/_queue_batch_caller.sql', 'd02ee68060d313bcb20158c077bf74f62a287f7679086ca569e59cbb16144064', 'bundle')
+values ('pgq_plus', 'functions/_queue_batch_caller.sql', 'b5f41889c8c4ed1e496c4e915afbc27ce03f11498c60bf46b1d75c8c13679444', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_plus' and path = 'functions/_queue_batch_caller.sql';
@@ -17858,6 +17886,9 @@ begin
     end if;
 
     if i_dead_interval is not null and pgq_coop._take_over(v_main, v_member, v_row, i_dead_interval) then
+        if current_setting('synchronous_commit') = 'off' then
+            perform set_config('synchronous_commit', 'local', true);
+        end if;
         v_row := pgq_coop._lock_row(v_member.sub_queue, v_member.sub_consumer);
         return (select s.sub_batch from pgq.subscription s where s.ctid = v_row);
     end if;
@@ -17865,6 +17896,10 @@ begin
     v_tick := pgq_coop._next_tick(v_main, i_consumer_name, i_min_lag, i_min_count, i_min_interval);
     if v_tick is null then
         return null;
+    end if;
+    -- as pgq.next_batch_custom does, and why
+    if current_setting('synchronous_commit') = 'off' then
+        perform set_config('synchronous_commit', 'local', true);
     end if;
     v_place := pgq_coop._lock_row(v_main.sub_queue, v_main.sub_consumer);
     update pgq.subscription s
@@ -17887,7 +17922,7 @@ comment on function pgq_coop.next_batch_custom(i_queue_name text, i_consumer_nam
 comment on function pgq_coop.next_batch_custom(i_queue_name text, i_consumer_name text, i_subconsumer_name text, i_min_lag interval, i_min_count int4, i_min_interval interval, i_dead_interval interval) is 'Opens a batch for a member of a cooperative group: the open one if it has one, else that of a dead member, else the group''s next one.';
 
 insert into skyd.schema_file (schema_name, path, sha256, skyd_version)
-values ('pgq_coop', 'functions/next_batch_custom.sql', '1dad8a371e11b5dce55d5dc4e652fb22a61ae3843d0297605fdcd38ae948cf8e', 'bundle')
+values ('pgq_coop', 'functions/next_batch_custom.sql', '16b8f578f6c75a119d6595fb8a1e85258149bf1b342a21f97787c8e40ca7b2da', 'bundle')
 on conflict (schema_name, path) do update
 set sha256 = excluded.sha256, skyd_version = excluded.skyd_version, applied_at = excluded.applied_at;
 delete from skyd.schema_function where schema_name = 'pgq_coop' and path = 'functions/next_batch_custom.sql';
