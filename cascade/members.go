@@ -185,8 +185,10 @@ func (a *Admin) drop(at *Node, node string) func(context.Context) error {
 			if err != nil {
 				return err
 			}
-			if at.Name == node && len(readers) > 0 { // by another tool, which takes no lock
-				return refuse("%s has got a subscriber, %s, meanwhile", node, readers[0].Node)
+			for _, r := range readers { // by another tool, which takes no lock; one that reads elsewhere by now was seen by the plan
+				if at.Name == node && !slices.ContainsFunc(at.site.subscribers, func(s Subscriber) bool { return s.Node == r.Node }) {
+					return refuse("%s has got a subscriber, %s, meanwhile", node, r.Node)
+				}
 			}
 			_, err = DropNode(ctx, q, a.queue, node)
 			return err
