@@ -67,6 +67,7 @@ type Ticker struct {
 	queues  map[string]*queueView
 	periods map[string]time.Duration // option tick_period
 	settled settling
+	beside  int // ticks that were under way during the look
 
 	mark   string
 	fullAt time.Time     // of the last full look
@@ -167,11 +168,14 @@ func (t *Ticker) Receive(c actor.Context) {
 func (t *Ticker) begin(c actor.Context) {
 	src, timeout, mark := t.src, t.p.LookTimeout, t.mark
 	force := time.Since(t.fullAt) >= fullLook
-	_ = start(&t.look, c, t.env.Context, func(ctx context.Context) (looked, error) {
+	err := start(&t.look, c, t.env.Context, func(ctx context.Context) (looked, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		return lookAt(ctx, src, mark, force)
 	})
+	if err == nil {
+		t.beside = len(t.ticks)
+	}
 }
 
 // lookAt reads the mark and, when it has changed or force says so, the queues. The mark is read first: what is
@@ -207,7 +211,7 @@ func (t *Ticker) sawQueues(c actor.Context, l looked, err error) {
 	}
 	t.fails = 0
 	t.state.set(c, messages.Running, "", nil, time.Time{})
-	t.settled.look(l.mark, len(t.ticks) > 0)
+	t.settled.look(l.mark, t.beside)
 	t.mark = l.mark
 	if l.full {
 		t.cost, t.news = (3*t.cost+l.cost)/4, true
@@ -267,6 +271,7 @@ func (t *Ticker) dispatch(c actor.Context, now time.Time) {
 		}
 		r := &tickRun{epoch: t.settled.current(), started: now}
 		t.ticks[name] = r
+		t.beside++
 		src, timeout, tracer, tags := t.src, t.p.TickTimeout, t.env.Tracer, t.tags
 		_ = start(&r.worker, c, t.env.Context, func(ctx context.Context) (ticked, error) {
 			ctx, cancel := context.WithTimeout(ctx, timeout)

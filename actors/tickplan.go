@@ -92,10 +92,15 @@ type settling struct {
 // ticked counts one of our own ticks.
 func (s *settling) ticked() { s.own++ }
 
-// look takes the snapshot of a look; ticking says that one of our ticks may be under way.
-func (s *settling) look(mark string, ticking bool) {
+// look takes the snapshot of a look. running is how many of our ticks may or may not be in it. Beside them nothing can be
+// proven, but what was stays so while the counter shows no more than they take: the next look without them counts exactly.
+// With many queues there is hardly a look without a tick, and nothing would ever be proven if it ended the epoch.
+func (s *settling) look(mark string, running int) {
 	xmin, xmax, ok := parseSnapshot(mark)
-	quiet := ok && xmin == xmax && !ticking
+	if running > 0 && s.calm && ok && xmax >= s.xmax && xmax <= s.xmax+s.own+uint64(running) {
+		return
+	}
+	quiet := ok && xmin == xmax && running == 0
 	if !quiet || !s.calm || xmax != s.xmax+s.own {
 		s.epoch++
 	}

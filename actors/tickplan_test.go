@@ -117,21 +117,32 @@ func TestNextLook(t *testing.T) {
 func TestSettling_ProvesThatNothingCanBeWaiting(t *testing.T) {
 	t.Parallel()
 	var s settling
-	s.look("10:10:", false)
+	s.look("10:10:", 0)
 	if s.current() != s.epoch || s.epoch == 0 {
 		t.Fatalf("a quiet look is no epoch: %+v", s)
 	}
 	epoch := s.current() // a tick begins now, and takes transaction 10
 	s.ticked()
-	s.look("11:11:", false)
+	s.look("11:11:", 0)
 	if !s.covers(epoch) {
 		t.Error("only our own tick happened, and it began when nothing was under way")
 	}
-	s.look("11:11:", false)
+	s.look("11:11:", 0)
 	if !s.covers(epoch) {
 		t.Error("nothing happened since")
 	}
-	s.look("12:12:", false) // somebody else committed
+	s.look("11:11:", 1)
+	s.look("11:12:11", 2)
+	s.ticked()
+	s.ticked()
+	if !s.covers(epoch) {
+		t.Error("looks beside our own ticks end nothing")
+	}
+	s.look("13:13:", 0)
+	if !s.covers(epoch) {
+		t.Error("only our own ticks happened")
+	}
+	s.look("14:14:", 0) // somebody else committed
 	if s.covers(epoch) {
 		t.Error("an event may have come")
 	}
@@ -140,16 +151,18 @@ func TestSettling_ProvesThatNothingCanBeWaiting(t *testing.T) {
 func TestSettling_InDoubtNothingIsProven(t *testing.T) {
 	t.Parallel()
 	for name, looks := range map[string]func(s *settling){
-		"a transaction was under way when the tick began": func(s *settling) { s.look("9:10:9", false); s.ticked(); s.look("11:11:", false) },
-		"a transaction is under way":                      func(s *settling) { s.look("10:10:", false); s.ticked(); s.look("11:12:11", false) },
-		"somebody committed beside our tick":              func(s *settling) { s.look("10:10:", false); s.ticked(); s.look("12:12:", false) },
-		"our tick failed and took an id":                  func(s *settling) { s.look("10:10:", false); s.look("11:11:", false) },
-		"a tick of ours is under way":                     func(s *settling) { s.look("10:10:", false); s.look("10:10:", true) },
-		"the counter went back":                           func(s *settling) { s.look("10:10:", false); s.look("5:5:", false) },
-		"nonsense":                                        func(s *settling) { s.look("10:10:", false); s.look("x", false) },
+		"a transaction was under way when the tick began":    func(s *settling) { s.look("9:10:9", 0); s.ticked(); s.look("11:11:", 0) },
+		"a transaction is under way":                         func(s *settling) { s.look("10:10:", 0); s.ticked(); s.look("11:12:11", 0) },
+		"somebody committed beside our tick":                 func(s *settling) { s.look("10:10:", 0); s.ticked(); s.look("12:12:", 0) },
+		"our tick failed and took an id":                     func(s *settling) { s.look("10:10:", 0); s.look("11:11:", 0) },
+		"more was committed than our ticks can be":           func(s *settling) { s.look("10:10:", 1) },
+		"somebody committed beside a tick that was not made": func(s *settling) { s.look("9:9:", 1); s.look("9:9:", 0) },
+		"a tick of ours is under way":                        func(s *settling) { s.look("10:10:", 1); s.look("11:11:", 0) },
+		"the counter went back":                              func(s *settling) { s.look("10:10:", 0); s.look("5:5:", 0) },
+		"nonsense":                                           func(s *settling) { s.look("10:10:", 0); s.look("x", 0) },
 	} {
 		var s settling
-		s.look("8:8:", false)
+		s.look("8:8:", 0)
 		old := s.current()
 		looks(&s)
 		if s.covers(old) || s.covers(0) {
@@ -157,7 +170,7 @@ func TestSettling_InDoubtNothingIsProven(t *testing.T) {
 		}
 	}
 	var s settling
-	s.look("9:10:9", false)
+	s.look("9:10:9", 0)
 	if s.current() != 0 || s.covers(s.current()) {
 		t.Error("a tick that begins beside a transaction proves nothing")
 	}
