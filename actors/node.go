@@ -343,6 +343,13 @@ func (n nodes) note(m messages.NodeSeen) {
 	addHistogram(&e.Duration, m.Duration)
 }
 
+// noteSwitchovers takes over what the journal says, once the node is known.
+func (n nodes) noteSwitchovers(m messages.SwitchoversSeen) {
+	if e := n[[2]string{m.Database, m.Queue}]; e != nil {
+		e.Switchovers = m.Switchovers
+	}
+}
+
 // forget drops a node, or with an empty queue all of a database.
 func (n nodes) forget(database, queue string) {
 	for key := range n {

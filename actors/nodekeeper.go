@@ -13,8 +13,16 @@ import (
 type NodeKeeper interface {
 	// Pass looks once, and says what it did; "" for nothing.
 	Pass(ctx context.Context) (did string, err error)
+	// Switchovers counts those that the journal of the node's database knows. State is that of the open one.
+	Switchovers(ctx context.Context) (took []time.Duration, aborted int, state string, err error)
 	// Close gives back what it holds; no call is under way.
 	Close()
+}
+
+// kept is the result of one pass.
+type kept struct {
+	did         string
+	switchovers messages.Switchovers
 }
 
 // kindKeeper is the actor that looks after the operations of a node.
@@ -71,7 +79,7 @@ func (o *Keeper) Receive(c actor.Context) {
 		if o.clock.fired(m) {
 			o.pass(c)
 		}
-	case done[string]:
+	case done[kept]:
 		if finish(&o.work, m) {
 			o.passed(c, m.val, m.err)
 		}
@@ -79,15 +87,29 @@ func (o *Keeper) Receive(c actor.Context) {
 }
 
 func (o *Keeper) pass(c actor.Context) {
-	_ = start(&o.work, c, o.env.Context, o.keep.Pass)
+	keep := o.keep
+	_ = start(&o.work, c, o.env.Context, func(ctx context.Context) (kept, error) {
+		did, err := keep.Pass(ctx)
+		if err != nil {
+			return kept{did: did}, err
+		}
+		took, aborted, state, err := keep.Switchovers(ctx)
+		k := kept{did: did, switchovers: messages.Switchovers{Done: int64(len(took)), Aborted: int64(aborted), State: state}}
+		for _, d := range took {
+			addValue(&k.switchovers.Duration, messages.SwitchoverBounds[:], d.Seconds())
+		}
+		return k, err
+	})
 }
 
-func (o *Keeper) passed(c actor.Context, did string, err error) {
+func (o *Keeper) passed(c actor.Context, k kept, err error) {
+	did := k.did
 	if did != "" {
 		o.env.Log.Warn("operation", o.about("did", did)...)
 	}
 	if err == nil {
 		o.fails = 0
+		c.Send(o.env.Status, messages.SwitchoversSeen{Database: o.db, Queue: o.p.Queue, Switchovers: k.switchovers})
 		o.state.set(c, messages.Running, did, nil, time.Time{})
 		o.clock.arm(c, "pass", keepPeriod)
 		return

@@ -109,6 +109,8 @@ func (s *Status) Receive(c actor.Context) {
 		s.archives.noteBackups(m)
 	case messages.NodeSeen:
 		s.nodes.note(m)
+	case messages.SwitchoversSeen:
+		s.nodes.noteSwitchovers(m)
 	case messages.NodeGone:
 		s.nodes.forget(m.Database, m.Queue)
 	case messages.MaintenanceDone:

@@ -167,6 +167,9 @@ func TestKeeper_EndsWhatNobodyDrives(t *testing.T) {
 	if died, err := g.killAt("o", "n", cascade.ActGrant); !died || err != nil {
 		t.Fatalf("the driver lives: %v", err)
 	}
+	if tally := ok[cascade.Tally](t)(cascade.ReadTally(t.Context(), g.db("n"), g.queue)); tally.UnderWay == "" || len(tally.Done) != 0 {
+		t.Errorf("under way: %+v", tally)
+	}
 	k := cascade.NewKeeper(g.db("n"), g.queue, "keeper")
 	t.Cleanup(k.Close)
 	did := ok[string](t)(k.Pass(t.Context()))
@@ -178,6 +181,13 @@ func TestKeeper_EndsWhatNobodyDrives(t *testing.T) {
 		t.Errorf("%s: root is %s", did, g.root())
 	}
 	g.verify(w)
+	if tally := ok[cascade.Tally](t)(cascade.ReadTally(t.Context(), g.db("n"), g.queue)); len(tally.Done) != 1 || tally.Done[0] <= 0 ||
+		tally.Aborted != 0 || tally.UnderWay != "" {
+		t.Errorf("the new root counts %+v", tally)
+	}
+	if tally := ok[cascade.Tally](t)(cascade.ReadTally(t.Context(), g.db("o"), g.queue)); len(tally.Done) != 0 || tally.UnderWay != "" {
+		t.Errorf("the old root counts it, too: %+v", tally)
+	}
 }
 
 func isRolledBack(err error) bool { return errors.Is(err, cascade.ErrRolledBack) }

@@ -93,6 +93,45 @@ func Operations(ctx context.Context, q pgq.Querier, queue string) ([]Journal, er
 	return readJournals(ctx, q, operationsSQL+` where $2 in ('', o.queue_name) order by o.started desc limit 100`, queue)
 }
 
+// Tally sums up the operations of a queue that made, or were to make, the node of one database the root.
+type Tally struct {
+	Done     []time.Duration // how long each took that ended
+	Aborted  int             // rolled back, or overtaken by others
+	UnderWay OpState         // of the one that is open here, on either side; "" for none
+}
+
+// ReadTally counts the journals of one database. Each operation has one on the new root's side, so that the sum over all
+// nodes counts it once. A database without the schema of operations has none.
+func ReadTally(ctx context.Context, q pgq.Querier, queue string) (t Tally, err error) {
+	if ok, err := hasOperations(ctx, q); err != nil || !ok {
+		return t, err
+	}
+	const journals = `
+select o.state, o.finished is not null, extract(epoch from coalesce(o.finished, o.started) - o.started)::float8
+  from skyd_node.operation o where o.queue_name = $1 and (o.finished is null or o.side = 'new')`
+	var state OpState
+	var finished bool
+	var seconds float64
+	rows, err := q.Query(ctx, journals, queue)
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, []any{&state, &finished, &seconds}, func() error {
+			switch {
+			case !finished:
+				t.UnderWay = state
+			case state == OpAborted:
+				t.Aborted++
+			default:
+				t.Done = append(t.Done, time.Duration(seconds*float64(time.Second)))
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return t, fmt.Errorf("count the operations: %w", pgq.Classify(err))
+	}
+	return t, nil
+}
+
 func readJournals(ctx context.Context, q pgq.Querier, sql, arg string) ([]Journal, error) {
 	if ok, err := hasOperations(ctx, q); err != nil || !ok {
 		return nil, err

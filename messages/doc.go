@@ -18,6 +18,7 @@
 //	ticker        database    TickMade                 a queue has a new tick; passed on to its consumers
 //	consumer      status      ConsumerSeen             batches done since the last time, the open one, failures
 //	worker        status      NodeSeen                 what a cascade node is, batches brought since the last time
+//	keeper        status      SwitchoversSeen          switchovers and failovers to the node, by its journal
 //	database      status      NodeGone                 a node is not wanted any more
 //	database      status      ConsumerGone             a consumer is not wanted any more
 //	leaf          database    DatabaseTroubled         my work met an error that may be the connection's fault

@@ -214,6 +214,9 @@ var SizeBounds = [len(TickBounds)]float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 10
 // LatencyBounds are the upper bounds, in seconds, of the buckets of a Histogram of the latencies of events.
 var LatencyBounds = [len(TickBounds)]float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3600}
 
+// SwitchoverBounds are the upper bounds, in seconds, of the buckets of a Histogram of the durations of switchovers.
+var SwitchoverBounds = [len(TickBounds)]float64{0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600}
+
 // Histogram counts values by the bounds that its field names; the last count is of those above the highest bound.
 type Histogram struct {
 	Counts [len(TickBounds) + 1]uint64

@@ -1,6 +1,9 @@
 package runtime
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/skytools/skyd/messages"
@@ -9,6 +12,7 @@ import (
 // nodeMetrics holds the descriptions of the metrics of the cascade nodes that this daemon runs.
 type nodeMetrics struct {
 	info, lag, markLag, paused, uptodate, batches, events, skipped, failures, failed, duration *prometheus.Desc
+	switchovers, switchoverTime, switchoverState                                               *prometheus.Desc
 }
 
 func metricsOfNodes() nodeMetrics {
@@ -27,6 +31,10 @@ func metricsOfNodes() nodeMetrics {
 		failures: desc("skyd_node_failures", "Failures in a row.", "queue", "node"),
 		failed:   desc("skyd_node_failures_total", "Steps of the worker that failed.", "queue", "node"),
 		duration: desc("skyd_node_batch_duration_seconds", "Time to bring a batch, from its first event to its tick.", "queue", "node"),
+		switchovers: desc("skyd_switchovers_total", "Switchovers and failovers to nodes of this daemon, by the journals in their "+
+			"databases: done, or aborted.", "queue", "result"),
+		switchoverTime:  desc("skyd_switchover_duration_seconds", "Time that those took which are done.", "queue"),
+		switchoverState: desc("skyd_switchover_state", "1 for the state of the switchover or failover under way.", "queue", "state"),
 	}
 }
 
@@ -59,5 +67,31 @@ func collectNodes(s Status, emit emitter, ch chan<- prometheus.Metric) {
 		emit(m.failures, prometheus.GaugeValue, float64(n.Fails), labels...)
 		emit(m.failed, prometheus.CounterValue, float64(n.Failed), labels...)
 		ch <- histogram(m.duration, n.Duration, messages.TickBounds[:], labels...)
+	}
+	m.collectSwitchovers(s, emit, ch)
+}
+
+// collectSwitchovers sends the figures of each queue: each operation is counted on one node. Of one that is open on two
+// nodes here the state of the new root is shown, which is the one that decides.
+func (m nodeMetrics) collectSwitchovers(s Status, emit emitter, ch chan<- prometheus.Metric) {
+	queues := map[string]messages.Switchovers{}
+	for _, n := range liveNodes(s) {
+		q := queues[n.Queue]
+		q.Done += n.Switchovers.Done
+		q.Aborted += n.Switchovers.Aborted
+		merge(&q.Duration, n.Switchovers.Duration)
+		if n.Switchovers.State != "" && (q.State == "" || n.Type != "root") {
+			q.State = n.Switchovers.State
+		}
+		queues[n.Queue] = q
+	}
+	for _, queue := range slices.Sorted(maps.Keys(queues)) {
+		q := queues[queue]
+		emit(m.switchovers, prometheus.CounterValue, float64(q.Done), queue, "done")
+		emit(m.switchovers, prometheus.CounterValue, float64(q.Aborted), queue, "aborted")
+		ch <- histogram(m.switchoverTime, q.Duration, messages.SwitchoverBounds[:], queue)
+		if q.State != "" {
+			emit(m.switchoverState, prometheus.GaugeValue, 1, queue, q.State)
+		}
 	}
 }

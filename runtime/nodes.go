@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -53,7 +54,7 @@ func (d *Daemon) nodeParams(ctx context.Context, c configs.Config, db configs.Da
 					return nil, err
 				}
 				driver := "skyd/" + c.Instance + "/" + n.Name + "/" + rand.Text()[:6]
-				k := &nodeKeeper{pool: p, Keeper: cascade.NewKeeper(p.db, n.Queue, driver)}
+				k := &nodeKeeper{pool: p, queue: n.Queue, Keeper: cascade.NewKeeper(p.db, n.Queue, driver)}
 				k.DeadRetention = n.DeadRetention
 				return k, nil
 			},
@@ -113,7 +114,14 @@ func (n *nodeSource) Close() {
 // nodeKeeper is a keeper with the pool that it works on.
 type nodeKeeper struct {
 	*cascade.Keeper
-	pool *pool
+	pool  *pool
+	queue string
+}
+
+// Switchovers implements actors.NodeKeeper.
+func (k *nodeKeeper) Switchovers(ctx context.Context) (took []time.Duration, aborted int, state string, err error) {
+	t, err := cascade.ReadTally(ctx, k.pool.db, k.queue)
+	return t.Done, t.Aborted, string(t.UnderWay), err
 }
 
 // Close implements actors.NodeKeeper.
