@@ -116,9 +116,11 @@ func WaitOperation(ctx context.Context, socket string, op Operation) (Operation,
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			return op, fmt.Errorf("wait for operation %d, which is at %q: %w", op.ID, op.Step, ctx.Err())
 		}
 		s, err := FetchStatus(ctx, socket)
+		if ctx.Err() != nil { // also when it ends in the middle of the question
+			return op, fmt.Errorf("wait for operation %d, which is at %q: %w", op.ID, op.Step, ctx.Err())
+		}
 		if err != nil {
 			return op, err
 		}

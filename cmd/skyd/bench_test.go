@@ -16,7 +16,7 @@ func TestBench_Usage(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]result{
 		"bench --rounds 0":           {exitUsage, "", "skyd: --rounds must be between 1 and 1000 (got 0)\n"},
-		"bench --only insert,drains": {exitUsage, "", "skyd: no table \"drains\"; there are: insert, capture, drain, latency, idle, pinned\n"},
+		"bench --only insert,drains": {exitUsage, "", "skyd: no table \"drains\"; there are: insert, capture, drain, latency, idle, pinned, cascade, wal\n"},
 		"bench --pgmq /no/such/file": {exitUsage, "", "skyd: stat /no/such/file: no such file or directory\n"},
 		"bench now":                  {exitUsage, "", "skyd: unknown command \"now\" for \"skyd bench\"\n"},
 	} {

@@ -321,7 +321,7 @@ func printReport(w io.Writer, r demo.Report) error {
 		fmt.Fprintf(&b, "  the proof above, counted again on the restored server: the same: %s\n\n", yes(d.Same))
 	}
 	if len(r.Faults()) == 0 {
-		fmt.Fprintf(&b, "PROVED: each of %s committed changes was processed exactly once, over three crashes%s.\n", grouped(p.Expected), back(r.Disaster))
+		fmt.Fprintf(&b, "PROVED: each of %s committed changes was processed exactly once, over three crashes%s\n", grouped(p.Expected), back(r.Disaster))
 	}
 	if k := r.Kept; k != nil {
 		fmt.Fprintf(&b, "\nKept in %s\n  start    %s\n  connect  %s\n  stop     %s\n  remove   %s\n",
@@ -334,9 +334,9 @@ func printReport(w io.Writer, r demo.Report) error {
 // back is what the last act adds to the verdict.
 func back(d *demo.Disaster) string {
 	if d == nil {
-		return ""
+		return "."
 	}
-	return ", and all of it came back from the archive"
+	return ",\nand all of it came back from the archive."
 }
 
 func yes(b bool) string {
