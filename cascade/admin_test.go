@@ -42,7 +42,9 @@ func (f *family) admin(name string) *cascade.Admin {
 
 func (f *family) topology(name string) *cascade.Topology {
 	f.t.Helper()
-	return ok[*cascade.Topology](f.t)(f.admin(name).Topology(f.t.Context()))
+	a := f.admin(name)
+	defer a.Close() // tests ask often
+	return ok[*cascade.Topology](f.t)(a.Topology(f.t.Context()))
 }
 
 // create makes a node and fails the test when it cannot.

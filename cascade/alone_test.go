@@ -3,6 +3,7 @@ package cascade_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -16,25 +17,32 @@ import (
 	"github.com/skytools/skyd/internal/pgtest"
 )
 
+var aloneSeed = flag.Uint64("alone.seed", 0, "seed of TestAlone_CommandsAtTheSameTime; 0: a random one")
+
 // Administrative commands that run at the same time, on random nodes: each is done or refused, and what they leave is one
 // tree without rings, ghosts and forgotten subscriptions, in which events flow and nobody is paused.
 func TestAlone_CommandsAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	seed := rand.Uint64N(1e6)
-	t.Logf("seed %d", seed)
+	seed := *aloneSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("replay: go test ./cascade -run AtTheSameTime -alone.seed=%d", seed)
 	f := newFamily(t, "n1", "n2", "n3", "n4", "n5")
 	f.create(cascade.Creation{Type: cascade.Root, Name: "n1"})
 	for _, n := range []string{"n2", "n3", "n4"} {
 		f.create(cascade.Creation{Type: cascade.Branch, Name: n, Provider: "n1"})
 	}
 	f.work("n1", "n2", "n3", "n4", "n5")
+	f.ticks("n1", 100*time.Millisecond)
 	var all sync.WaitGroup
 	for i := range 3 { // more would take all connections of the server
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
 		all.Go(func() {
 			for range 12 {
-				if err := f.command(r); !refusedOrGone(err) {
-					t.Errorf("a command: %v", err)
+				err := f.command(r)
+				if t.Logf("%v", err); !refusedOrGone(err) {
+					t.Error("which is no end for a command")
 				}
 			}
 		})
@@ -82,7 +90,7 @@ func (f *family) command(r *rand.Rand) error {
 		plan, err = a.PlanCreate(ctx, c)
 	}
 	if err == nil {
-		err = plan.Run(ctx, nil)
+		err = plan.Run(ctx, func(s cascade.Step) { f.t.Logf("%s: %s", s.Node, s.Text) })
 	}
 	if err != nil {
 		err = fmt.Errorf("%d of %s, %s from %s: %w", what, node, other, at, err)
@@ -121,10 +129,51 @@ func (f *family) whole() {
 		cancel()
 	}
 	var problems []string
+	defer func() {
+		if len(problems) > 0 {
+			f.t.Logf("problems: %q", problems)
+		}
+	}()
 	pgtest.Eventually(f.t, patience, "no problem is left", func() bool {
 		problems = f.topology("n1").Problems
 		return len(problems) == 0
 	})
+}
+
+// ticks makes the root put what was written into a batch now and then, until the test ends.
+func (f *family) ticks(root string, period time.Duration) {
+	ctx, stop := context.WithCancel(f.t.Context())
+	var all sync.WaitGroup
+	f.t.Cleanup(func() { stop(); all.Wait() })
+	all.Go(func() {
+		for pause(ctx, period) {
+			_, _ = forceTick(ctx, f.dbs[root], "q")
+		}
+	})
+}
+
+// A node that comes again under the name of one that was dropped keeps its subscription, though its provider reads of
+// the drop only afterwards.
+func TestAlone_DroppedAndMadeAgain(t *testing.T) {
+	t.Parallel()
+	f := newFamily(t, "n1", "n2", "n3")
+	f.create(cascade.Creation{Type: cascade.Root, Name: "n1"})
+	f.create(cascade.Creation{Type: cascade.Branch, Name: "n2", Provider: "n1"})
+	f.create(cascade.Creation{Type: cascade.Branch, Name: "n3", Provider: "n1"})
+	f.carry(f.admin("n1").PlanDrop(f.topology("n1"), "n3"))
+	f.tick("n1")
+	f.carry(f.admin("n1").PlanPause(f.topology("n1"), "n2", "", true, false))
+	if _, err := f.tryCreate(cascade.Creation{Type: cascade.Branch, Name: "n3", Provider: "n2"}); !errors.Is(err, cascade.ErrRefused) || !strings.Contains(err.Error(), "paused") {
+		t.Errorf("below a paused node that has not heard of the drop: %v", err)
+	}
+	f.carry(f.admin("n1").PlanPause(f.topology("n1"), "n2", "", false, false))
+	f.ticks("n1", 100*time.Millisecond)
+	f.work("n1", "n2", "n3")
+	f.create(cascade.Creation{Type: cascade.Branch, Name: "n3", Provider: "n2"})
+	f.whole()
+	f.carry(f.admin("n1").PlanRename(f.topology("n1"), "n3", "n4"))
+	f.carry(f.admin("n1").PlanRename(f.topology("n1"), "n4", "n3")) // whose old name n2 has not forgotten yet
+	f.whole()
 }
 
 // Two moves that are right one by one would make a ring together.

@@ -170,6 +170,9 @@ func (a *Admin) planBelow(ctx context.Context, plan *Change, c Creation, there N
 	}
 	if !exists {
 		plan.add(c.Name, fmt.Sprintf("make a %s of queue %s that reads from %s", c.Type, a.queue, provider.Name), func(ctx context.Context) error {
+			if err := a.heard(ctx, t, provider, c.Name); err != nil {
+				return err
+			}
 			return a.makeBelow(ctx, t, provider, c)
 		})
 	}
@@ -326,6 +329,9 @@ delete from pgq.tick t using pgq.queue q where q.queue_name = $1 and t.tick_queu
 // subscribe makes the provider keep events for the new node. When its rotation was faster, a node that was made just
 // now is made again.
 func (a *Admin) subscribe(ctx context.Context, t *Topology, provider *Node, c Creation, fresh bool) error {
+	if err := a.heard(ctx, t, provider, c.Name); err != nil {
+		return err
+	}
 	db, err := a.node(ctx, provider)
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func (a *Admin) planChangeProvider(t *Topology, node, consumer, provider string)
 	}
 	plan := &Change{}
 	if c.Provider != p.Name {
-		m := &move{a: a, n: n, p: p, consumer: c.Consumer, worker: worker}
+		m := &move{a: a, t: t, n: n, p: p, consumer: c.Consumer, worker: worker}
 		plan.add(p.Name, fmt.Sprintf("keep events for %s of %s", c.Consumer, n.Name), m.reserve)
 		plan.add(n.Name, fmt.Sprintf("let %s read from %s instead of %s", c.Consumer, p.Name, c.Provider), m.turn)
 	}
@@ -96,6 +96,7 @@ func checkProvider(t *Topology, n, p *Node, c *NodeConsumer, worker bool) error 
 // move is a change of provider under way.
 type move struct {
 	a        *Admin
+	t        *Topology
 	n, p     *Node
 	consumer string
 	worker   bool
@@ -103,6 +104,11 @@ type move struct {
 
 // reserve registers the consumer at the new provider, at the tick where it stands or at the lowest after it.
 func (m *move) reserve(ctx context.Context) error {
+	if m.worker {
+		if err := m.a.heard(ctx, m.t, m.p, m.n.Name); err != nil {
+			return err
+		}
+	}
 	var behind error
 	for {
 		err := m.tryReserve(ctx)

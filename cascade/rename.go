@@ -30,14 +30,30 @@ func (a *Admin) planRename(t *Topology, old, name string) (*Change, error) {
 			plan.add(m.Name, "learn the location of "+name, a.locate(m, Location{Node: name, Location: n.location}))
 		}
 	}
+	heard := func(ctx context.Context) error {
+		for _, m := range live {
+			if slices.ContainsFunc(m.site.subscribers, func(s Subscriber) bool { return s.Node == old }) {
+				if err := a.heard(ctx, t, m, name); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
 	if n.Name != name {
 		plan.add(n.Name, "call itself "+name, a.within(n, func(ctx context.Context, q pgq.Querier) error {
+			if err := heard(ctx); err != nil {
+				return err
+			}
 			return renameSelf(ctx, q, a.queue, old, name)
 		}))
 	}
 	for _, m := range live {
 		if slices.ContainsFunc(m.site.subscribers, func(s Subscriber) bool { return s.Node == old }) {
 			plan.add(m.Name, "call its subscriber "+name, a.within(m, func(ctx context.Context, q pgq.Querier) error {
+				if err := heard(ctx); err != nil {
+					return err
+				}
 				return renameSubscriber(ctx, q, a.queue, old, name)
 			}))
 		}
