@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	drillRounds = flag.Int("drill.rounds", 3, "rounds of TestDrill")
+	drillRounds = flag.Int("drill.rounds", 1, "rounds of TestDrill")
 	drillSeed   = flag.Uint64("drill.seed", 0, "what happens in TestDrill; 0: something else each time")
 )
 
