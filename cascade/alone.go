@@ -57,7 +57,7 @@ func (a *Admin) hold(ctx context.Context, members []*Node) (context.Context, fun
 	var dbs []*pgq.DB
 	for _, n := range members {
 		db, err := a.node(ctx, n)
-		if err != nil && !silent(err) {
+		if err != nil && !away(err) {
 			return nil, nil, err
 		}
 		if err == nil {
@@ -106,7 +106,7 @@ select coalesce((
 	begin := "begin; set local idle_in_transaction_session_timeout = " + fmt.Sprint(holdTTL.Milliseconds())
 	for _, db := range dbs {
 		conn, err := connectBeside(ctx, db)
-		if err != nil && silent(pgq.Classify(err)) && ctx.Err() == nil {
+		if err != nil && away(pgq.Classify(err)) && ctx.Err() == nil {
 			continue
 		}
 		if err == nil {
@@ -130,6 +130,13 @@ select coalesce((
 		}
 	}
 	return "", nil
+}
+
+// away tells whether a server cannot be locked because it is not there. One that only has no room is there: what is not
+// locked must not be changed.
+func away(err error) bool {
+	code := pgq.SQLState(err)
+	return silent(err) && (len(code) != 5 || code[:2] != "53")
 }
 
 // connectBeside makes a connection as the pool has them, outside of it.
