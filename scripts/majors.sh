@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 unset SKYD_TEST_REQUIRE
 
-long='TestTakeover|TestHarden|TestStress|TestContract_AsTheOriginal|TestCapture_AsTheOriginal|TestPartitioned_Storm|TestBundle|TestPooler'
+long='TestTakeover|TestHarden|TestStress|TestContract_AsTheOriginal|TestCapture_AsTheOriginal|TestPartitioned_Storm|TestBundle|TestPooler|TestStorm|TestCoop_RacesOfOneName|TestCoop_EveryBatchIsClosedOnce|TestRebase_Every|TestCrash'
 archive='TestTakeBackup|TestRestore|TestStandby|TestDisaster|TestReceiv'
 [ $# -gt 0 ] || set -- 17 18
 
