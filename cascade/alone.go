@@ -106,7 +106,7 @@ select coalesce((
 	begin := "begin; set local idle_in_transaction_session_timeout = " + fmt.Sprint(holdTTL.Milliseconds())
 	for _, db := range dbs {
 		conn, err := connectBeside(ctx, db)
-		if err != nil && away(pgq.Classify(err)) && ctx.Err() == nil {
+		if err != nil && away(pgq.Classify(err)) && !expired(ctx) {
 			continue
 		}
 		if err == nil {
@@ -137,6 +137,13 @@ select coalesce((
 func away(err error) bool {
 	code := pgq.SQLState(err)
 	return silent(err) && (len(code) != 5 || code[:2] != "53")
+}
+
+// expired tells whether the time of a context is over. A network call that ends by the deadline may be faster than the
+// context: the server would count as away that we had no more time to ask.
+func expired(ctx context.Context) bool {
+	deadline, ok := ctx.Deadline()
+	return ctx.Err() != nil || ok && !time.Now().Before(deadline)
 }
 
 // connectBeside makes a connection as the pool has them, outside of it.
